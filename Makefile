@@ -1,0 +1,41 @@
+# Two commands set everything up on a bare machine: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test lint peers kill-test clean
+
+demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
+	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
+
+test: lint peers  ## Everything CI runs
+	$(PYTEST)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+peers: $(VENV)/installed-dev  ## Foreign peers and validators the tests talk to
+	@tests/install_peers.sh
+
+kill-test: $(VENV)/installed-dev peers  ## The long kill test; KILLS=200 by default
+	KILLS=$(or $(KILLS),200) $(PYTEST) -m kill --timeout 3600 -s
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): about 1 GB, a few minutes the first time."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(PIP) --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) var build *.egg-info

@@ -1,0 +1,122 @@
+"""The command line."""
+
+import pkgutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.clock import utc_now
+from dicom_node.config import Settings
+from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
+from dicom_node.database import migrate as migrate_database
+from dicom_node.errors import NodeError, Permanent
+from dicom_node.models import Study
+from dicom_node.operator import retry as retry_study
+from dicom_node.roles import ROLES, play
+from dicom_node.supervisor import up as supervise
+from dicom_node.timeline import list_statuses, study_status, timeline
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+model_app = typer.Typer(no_args_is_help=True, help="Model files.")
+app.add_typer(model_app, name="model")
+_console = Console()
+
+
+def main() -> None:
+    """Run a command; what goes wrong on purpose is one sentence, not a traceback."""
+    try:
+        app()
+    except NodeError as error:
+        _fail(str(error))
+    except ValidationError as error:
+        _fail("\n".join(f"setting {'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in error.errors()))
+
+
+@app.command()
+def up() -> None:
+    """Run the whole node on this machine: receive, sweep, draft and deliver, supervised."""
+    raise typer.Exit(supervise(Settings()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database schema to the newest revision."""
+    migrate_database(open_database(Settings()))
+    _console.print("The schema is current.")
+
+
+@app.command()
+def status(study: Annotated[int | None, typer.Argument(help="A study's number: show its timeline.")] = None) -> None:
+    """Show where every study is and why, or the timeline of one."""
+    sessions = _sessions()
+    if study is None:
+        _console.print(_status_table(sessions))
+        return
+    for line in _timeline_lines(sessions, study):
+        _console.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def retry(study: Annotated[int, typer.Argument(help="The study's number in `dicom-node status`.")]) -> None:
+    """Try a failed or skipped study again; a failed delivery resends the same bytes."""
+    with _sessions().begin() as session:
+        what = retry_study(session, study, utc_now())
+    _console.print(f"study {study}: {what}")
+
+
+@app.command()
+def demo(keep: Annotated[bool, typer.Option(help="Keep running until Ctrl-C.")] = False) -> None:
+    """Send a synthetic chest film through a whole node with a simulated PACS and RIS, and show what comes back."""
+    raise typer.Exit(pkgutil.resolve_name("integration.simulators.demo:run")(keep=keep))
+
+
+@model_app.command("tiny")
+def tiny(dest: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
+    """Make the demonstration model: LLaVA-Rad's architecture, tiny, with random weights."""
+    pkgutil.resolve_name("workers.llavarad.tiny:write_tiny_model")(dest)
+    _console.print(f"Wrote {dest}.")
+
+
+def _role_command(role: str) -> None:
+    def command(supervised: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
+        raise typer.Exit(play(role, Settings(), supervised=supervised))
+
+    app.command(role, help=f"Run the {role} role alone.")(command)
+
+
+for _role in ROLES:
+    _role_command(_role)
+
+
+def _sessions() -> Sessions:
+    engine = open_database(Settings())
+    require_current_schema(engine)
+    return make_sessions(engine)
+
+
+def _status_table(sessions: Sessions) -> Table:
+    table = Table("study", "last image (UTC)", "objects", "where", "why")
+    with sessions() as session:
+        for each in list_statuses(session):
+            received = f"{each.received_at:%Y-%m-%d %H:%M:%S}"
+            table.add_row(str(each.study_id), received, str(each.object_count), each.where, each.why)
+    return table
+
+
+def _timeline_lines(sessions: Sessions, study_id: int) -> list[str]:
+    with sessions() as session:
+        study = session.get(Study, study_id)
+        if study is None:
+            raise Permanent(f"study {study_id} does not exist: `dicom-node status` lists those that do")
+        now = study_status(session, study)
+        moments = [f"{moment.at:%Y-%m-%d %H:%M:%S.%f} UTC  {moment.what}" for moment in timeline(session, study)]
+    return [f"Study {study_id}, {now.study_instance_uid}", *moments, f"Now: {now.where} ({now.why})"]
+
+
+def _fail(sentence: str) -> None:
+    Console(stderr=True).print(f"dicom-node: {sentence}", style="red", markup=False, highlight=False)
+    raise SystemExit(1)

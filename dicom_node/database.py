@@ -1,0 +1,73 @@
+"""The database: SQLite (WAL) on one machine, PostgreSQL in production; the same tables, the same promise.
+
+A commit is on disk when it returns: SQLite by synchronous=FULL, PostgreSQL by its default synchronous_commit.
+"""
+
+import sqlite3
+from pathlib import Path
+
+import alembic.command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.orm import sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlmodel import Session
+
+from dicom_node.config import Settings
+from dicom_node.errors import Permanent
+
+Sessions = sessionmaker[Session]
+_BUSY_TIMEOUT_S = 30
+
+
+def open_database(settings: Settings) -> Engine:
+    """Open the database; the schema is not touched."""
+    url = settings.sqlalchemy_url
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=40)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """Sessions for `with sessions.begin() as session`: one move, one transaction."""
+    return sessionmaker(engine, class_=Session, expire_on_commit=False)
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest revision; harmless when it is there."""
+    with engine.begin() as connection:
+        alembic.command.upgrade(_alembic(connection), "head")
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Raise Permanent when the schema is not the one this program was written for."""
+    expected = ScriptDirectory.from_config(_alembic(None)).get_current_head()
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != expected:
+        raise Permanent(f"database schema is at revision {found}, expected {expected}: run `dicom-node migrate`")
+
+
+def _alembic(connection: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # SQLAlchemy's BEGIN is ours, see below
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A read that becomes a write would fail at once when another writer was first; asking for the write lock at the
+    # start waits for it instead, up to the busy time-out.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,68 @@
+"""The exception tree. Its shape is the retry policy: whoever raises chooses, the three catchers obey.
+
+NodeError
+├── Transient            the same work may succeed later: try again
+│   ├── StorageFull      disk, database or queue cannot take more
+│   ├── PeerUnreachable  no connection, no answer in time, or an answer that cannot be read
+│   ├── PeerBusy         the peer says "later"
+│   └── EngineLost       the model's process died, hung or ran out of memory
+├── Permanent            the same work will fail again: a person is needed
+│   ├── InvalidHeader    a DICOM header that cannot be used
+│   ├── UndecodablePixels
+│   ├── PeerRejected     the peer says "no"
+│   ├── InvalidOutput    an SR or ORU that failed its own gate; it never leaves
+│   └── BadCheckpoint    model files that are missing, damaged or of another model
+└── IllegalMove          a move that is not in the lifecycle table: a bug, never caught
+"""
+
+
+class NodeError(Exception):
+    """Root of everything this program raises on purpose. Messages name rows and values, never persons."""
+
+
+class Transient(NodeError):
+    """The same work may succeed later."""
+
+
+class StorageFull(Transient):
+    """Disk, database or queue cannot take more."""
+
+
+class PeerUnreachable(Transient):
+    """No connection, no answer in time, or an answer that cannot be read."""
+
+
+class PeerBusy(Transient):
+    """The peer answered and asked to try later."""
+
+
+class EngineLost(Transient):
+    """The model's process died, hung or ran out of memory."""
+
+
+class Permanent(NodeError):
+    """The same work will fail again; a person is needed."""
+
+
+class InvalidHeader(Permanent):
+    """A DICOM header that cannot be used."""
+
+
+class UndecodablePixels(Permanent):
+    """Pixel data that no decoder reads, or that is not one grey-scale frame."""
+
+
+class PeerRejected(Permanent):
+    """The peer answered and refused for good."""
+
+
+class InvalidOutput(Permanent):
+    """An object or message of ours that failed its own gate; it is never sent."""
+
+
+class BadCheckpoint(Permanent):
+    """Model files that are missing, damaged or of another model."""
+
+
+class IllegalMove(NodeError):
+    """A state change that is not in the lifecycle table."""

@@ -1,0 +1,115 @@
+"""The only code that changes a state. Each change is a compare-and-swap with its line in the timeline."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import ColumnElement, CursorResult, update
+from sqlmodel import Session, select
+
+from dicom_node.errors import IllegalMove
+from dicom_node.models import Delivery, Job, Study, Transition
+from dicom_node.states import DELIVERY_MOVES, JOB_MOVES, STUDY_MOVES, DeliveryState, JobState, State, StudyState
+
+Row = Study | Job | Delivery
+Leased = TypeVar("Leased", Job, Delivery)
+
+_TABLES: Mapping[type[Row], tuple[Mapping[State, frozenset[State]], type[State]]] = {
+    Study: (STUDY_MOVES, StudyState),
+    Job: (JOB_MOVES, JobState),
+    Delivery: (DELIVERY_MOVES, DeliveryState),
+}
+_WAITING: Mapping[type[Job] | type[Delivery], State] = {Job: JobState.QUEUED, Delivery: DeliveryState.PENDING}
+_WORKING: Mapping[type[Job] | type[Delivery], State] = {Job: JobState.INFERRING, Delivery: DeliveryState.SENDING}
+_FAILED: Mapping[type[Job] | type[Delivery], State] = {Job: JobState.FAILED, Delivery: DeliveryState.FAILED}
+
+
+def begin(session: Session, row: Row, now: datetime, reason: str) -> None:
+    """Insert a row in its first state, with the first line of its timeline."""
+    session.add(row)
+    session.flush()
+    note_begin(session, row, now, reason)
+
+
+def note_begin(session: Session, row: Row, now: datetime, reason: str) -> None:
+    """Write the first line of the timeline of a row that is in the database already."""
+    _note(session, row, old="", now=now, reason=reason)
+
+
+def advance(session: Session, row: Row, new: State, *, now: datetime, reason: str = "", **changes: Any) -> bool:
+    """Move the row to a new state if the table allows it and nobody else was first.
+
+    `changes` are columns that change with the state. Returns False, and changes nothing, when the row is no longer as
+    it was read: another state, or the same state under a later lease. Raises IllegalMove when the table has no such
+    move.
+    """
+    kind = type(row)
+    moves, states = _TABLES[kind]
+    old = states(row.state)
+    if new not in moves[old]:
+        raise IllegalMove(f"{kind.__tablename__} {row.id}: {old} -> {new} is not in the table")
+    if not isinstance(row, Study):
+        changes = {"reason": reason, "lease_until": None, **changes}
+    statement = update(kind).where(*_unchanged(row)).values(state=new, **changes)
+    if cast(CursorResult[Any], session.execute(statement)).rowcount == 0:
+        return False
+    session.refresh(row)
+    _note(session, row, old=old, now=now, reason=reason)
+    return True
+
+
+def claim(
+    session: Session, kind: type[Leased], *conditions: ColumnElement[bool], now: datetime, lease_s: float
+) -> Leased | None:
+    """Take the most urgent, then oldest, due row; count the attempt before the work starts.
+
+    The lease must outlast the hard limit of the work, so that an expired lease proves a dead owner.
+    """
+    due = (
+        select(kind)
+        .where(kind.state == _WAITING[kind], kind.due_at <= now, *conditions)
+        .order_by(kind.priority, kind.due_at, kind.id)  # type: ignore[arg-type]  # SQLModel types columns as values
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = session.exec(due).first()
+    if row is None:
+        return None
+    leased = {"attempts": row.attempts + 1, "lease_until": now + timedelta(seconds=lease_s)}
+    return (
+        row if advance(session, row, _WORKING[kind], now=now, reason=f"attempt {row.attempts + 1}", **leased) else None
+    )
+
+
+def put_back(session: Session, row: Leased, *, now: datetime, due_at: datetime, max_attempts: int, reason: str) -> bool:
+    """Give up a claimed row: due again later, or FAILED when its attempts are used up."""
+    kind = type(row)
+    if row.attempts >= max_attempts:
+        words = f"{reason}; gave up after {row.attempts} attempts"
+        return advance(session, row, _FAILED[kind], now=now, reason=words)
+    words = f"{reason}; attempt {row.attempts} of {max_attempts}, again at {due_at:%Y-%m-%d %H:%M:%S} UTC"
+    return advance(session, row, _WAITING[kind], now=now, reason=words, due_at=due_at)
+
+
+def return_orphans(
+    session: Session, kind: type[Leased], *, now: datetime, leased_before: datetime, max_attempts: int
+) -> list[Leased]:
+    """Put back every claimed row whose lease ends before `leased_before`: its owner is dead. Returns the rows."""
+    orphaned = select(kind).where(kind.state == _WORKING[kind], kind.lease_until < leased_before)  # type: ignore[operator]
+    rows = session.exec(orphaned.with_for_update(skip_locked=True)).all()
+    words = "the process that worked on it died"
+    return [r for r in rows if put_back(session, r, now=now, due_at=now, max_attempts=max_attempts, reason=words)]
+
+
+def _unchanged(row: Row) -> tuple[ColumnElement[bool], ...]:
+    """The row is still as it was read. Attempts tell one lease from the next."""
+    kind = type(row)
+    same = (kind.id == row.id, kind.state == row.state)
+    if isinstance(row, Study):
+        return cast(tuple[ColumnElement[bool], ...], same)
+    return cast(tuple[ColumnElement[bool], ...], (*same, type(row).attempts == row.attempts))
+
+
+def _note(session: Session, row: Row, *, old: str, now: datetime, reason: str) -> None:
+    kind = type(row).__tablename__
+    session.add(Transition(row_kind=kind, row_id=cast(int, row.id), old=old, new=row.state, at=now, reason=reason))

@@ -1,0 +1,53 @@
+"""What a person may do to a study that is stuck: one command, whatever the cause was."""
+
+from datetime import datetime
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from dicom_node.errors import Permanent
+from dicom_node.lifecycle import advance
+from dicom_node.models import Delivery, Job, Report
+from dicom_node.states import DeliveryState, JobState
+
+
+def retry(session: Session, study_id: int, now: datetime) -> str:
+    """Try a failed or skipped study again: its failed deliveries as the same bytes, or its draft. Returns what happens.
+
+    Raises Permanent, with the reason, when there is nothing to retry.
+    """
+    job = session.exec(select(Job).where(Job.study_id == study_id).order_by(col(Job.revision).desc()).limit(1)).first()
+    if job is None:
+        raise Permanent(f"study {study_id}: there is no job yet")
+    if job.state not in (JobState.FAILED, JobState.SKIPPED):
+        raise Permanent(f"study {study_id}: its job is {job.state}, only failed and skipped ones can be retried")
+    failed = _failed_deliveries(session, job)
+    try:
+        return _resend(session, job, failed, now) if failed else _redraft(session, job, now)
+    except IntegrityError as error:
+        raise Permanent(f"study {study_id}: another draft of it is under way, retry when that has ended") from error
+
+
+def _failed_deliveries(session: Session, job: Job) -> list[Delivery]:
+    statement = select(Delivery).join(Report).where(Report.job_id == job.id, Delivery.state == DeliveryState.FAILED)
+    return list(session.exec(statement))
+
+
+def _resend(session: Session, job: Job, failed: list[Delivery], now: datetime) -> str:
+    advance(session, job, JobState.REPORTED, now=now, reason="an operator asked to resend")
+    for delivery in failed:
+        advance(
+            session,
+            delivery,
+            DeliveryState.PENDING,
+            now=now,
+            reason="an operator asked to resend",
+            due_at=now,
+            attempts=0,
+        )
+    return f"sends again to {', '.join(delivery.destination for delivery in failed)}"
+
+
+def _redraft(session: Session, job: Job, now: datetime) -> str:
+    advance(session, job, JobState.QUEUED, now=now, reason="an operator asked to draft again", due_at=now, attempts=0)
+    return "drafts again"

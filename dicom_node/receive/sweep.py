@@ -1,0 +1,47 @@
+"""The sweep: closes quiet studies, takes back what dead processes held, rings the bell. All of it is due rows."""
+
+import threading
+
+from dicom_node import logs
+from dicom_node.clock import Clock, utc_now
+from dicom_node.config import Settings
+from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
+from dicom_node.models import Delivery, Job
+from dicom_node.orphans import return_orphans
+from dicom_node.queue import Ring, jobs_to_ring, make_ring
+from dicom_node.receive.completeness import close_quiet_studies
+from dicom_node.rounds import every
+
+_log = logs.get("sweep")
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """The role: sweep until told to stop."""
+    engine = open_database(settings)
+    require_current_schema(engine)
+    sessions, ring = make_sessions(engine), make_ring(settings)
+    every(settings.poll_interval_s, stop, lambda: sweep_once(sessions, settings, utc_now, ring))
+
+
+def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> None:
+    """One round."""
+    with sessions.begin() as session:
+        for job in close_quiet_studies(session, now=clock(), idle_timeout_s=settings.idle_timeout_s):
+            _log.info("study_complete", study=job.study_id, job=job.id, revision=job.revision)
+    return_orphans(sessions, settings, clock(), Job)
+    return_orphans(sessions, settings, clock(), Delivery)
+    if ring is not None:
+        _ring_bells(sessions, clock, ring)
+
+
+def _ring_bells(sessions: Sessions, clock: Clock, ring: Ring) -> None:
+    with sessions() as session:
+        silent = [(job.id, job.priority) for job in jobs_to_ring(session, clock())]
+    rung = []
+    for job_id, priority in silent:  # no transaction is open while the broker is spoken to
+        if job_id is None or not ring(job_id, priority):
+            break
+        rung.append(job_id)
+    with sessions.begin() as session:
+        for job_id in rung:
+            session.get_one(Job, job_id).rung_at = clock()

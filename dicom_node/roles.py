@@ -1,0 +1,57 @@
+"""The roles by name. Each is one process; a role's code is imported only in the process that plays it."""
+
+import pkgutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import cast
+
+from dicom_node import logs
+from dicom_node.config import Settings
+from dicom_node.errors import NodeError
+
+Run = Callable[[Settings, threading.Event], None]
+
+# The core knows the arms by these names only.
+ROLES = {
+    "scp": "dicom_node.receive.scp:run",
+    "sweep": "dicom_node.receive.sweep:run",
+    "worker": "workers.run:run",
+    "relay": "integration.relay:run",
+}
+
+_log = logs.get("roles")
+
+
+def play(role: str, settings: Settings, *, supervised: bool) -> int:
+    """Run a role until SIGTERM, SIGINT or, when supervised, the supervisor's death. Returns the exit status."""
+    logs.configure(role, settings.log_level)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    if supervised:
+        threading.Thread(target=_stop_with_supervisor, args=(stop,), daemon=True).start()
+    try:
+        cast(Run, pkgutil.resolve_name(ROLES[role]))(settings, stop)
+    except NodeError as error:
+        _log.critical("role_cannot_run", reason=str(error))
+        return 1
+    _log.info("role_stopped")
+    return 0
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let SIGTERM and SIGINT set the event."""
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+
+
+def _stop_with_supervisor(stop: threading.Event) -> None:
+    # The supervisor holds the other end of our stdin; it closes when the supervisor dies, however it dies.
+    sys.stdin.buffer.read()
+    stop.set()

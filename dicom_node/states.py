@@ -1,0 +1,52 @@
+"""The lifecycle as data: which states there are and which moves are allowed. Nothing here acts."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class StudyState(StrEnum):
+    RECEIVING = "receiving"  # instances may still come
+    COMPLETE = "complete"  # quiet long enough; a job exists
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"  # waits for a worker, from due_at on
+    INFERRING = "inferring"  # a worker holds the lease
+    REPORTED = "reported"  # the draft is stored; deliveries exist
+    SKIPPED = "skipped"  # an answer with a named reason, not an error
+    FAILED = "failed"  # a person is needed
+    DONE = "done"  # every destination said so
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"  # due at due_at
+    SENDING = "sending"  # a relay holds the lease
+    DELIVERED = "delivered"  # the peer acknowledged
+    FAILED = "failed"  # refused, or attempts used up
+
+
+State = StudyState | JobState | DeliveryState
+
+STUDY_MOVES: Mapping[State, frozenset[State]] = {
+    StudyState.RECEIVING: frozenset({StudyState.COMPLETE}),
+    StudyState.COMPLETE: frozenset({StudyState.RECEIVING}),
+}
+
+JOB_MOVES: Mapping[State, frozenset[State]] = {
+    JobState.QUEUED: frozenset({JobState.INFERRING}),
+    JobState.INFERRING: frozenset({JobState.REPORTED, JobState.SKIPPED, JobState.QUEUED, JobState.FAILED}),
+    JobState.REPORTED: frozenset({JobState.DONE, JobState.FAILED}),
+    JobState.SKIPPED: frozenset({JobState.QUEUED}),
+    JobState.FAILED: frozenset({JobState.QUEUED, JobState.REPORTED}),
+    JobState.DONE: frozenset(),
+}
+
+DELIVERY_MOVES: Mapping[State, frozenset[State]] = {
+    DeliveryState.PENDING: frozenset({DeliveryState.SENDING}),
+    DeliveryState.SENDING: frozenset({DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.FAILED}),
+    DeliveryState.FAILED: frozenset({DeliveryState.PENDING}),
+    DeliveryState.DELIVERED: frozenset(),
+}
+
+# A study has at most one job in one of these; the database holds it by a partial unique index.
+ACTIVE_JOB_STATES = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED)

@@ -1,0 +1,84 @@
+"""`dicom-node up`: the roles as children on one machine, each restarted when it dies."""
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from dicom_node import logs
+from dicom_node.config import Settings
+from dicom_node.database import migrate, open_database
+from dicom_node.roles import ROLES, stop_on_signals
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_HEALTHY_AFTER_S = 60.0
+_LOOK_EVERY_S = 0.1
+_TERM_TIMEOUT_S = 35.0
+
+_log = logs.get("supervisor")
+
+
+@dataclass
+class Child:
+    """A role's process and when it may be started again."""
+
+    role: str
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    wait_s: float = _FIRST_WAIT_S
+    not_before: float = field(default=0.0)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "dicom_node", self.role, "--supervised"]
+        # The pipe is the life line: it closes when this process dies, and the child stops.
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        self.started_at = time.monotonic()
+        _log.info("role_started", kind=self.role, pid=self.process.pid)
+
+    def look(self) -> None:
+        """Start it, or note its death and plan the restart: at once at first, later with growing waits."""
+        if self.process is None:
+            if time.monotonic() >= self.not_before:
+                self.start()
+            return
+        exit_code = self.process.poll()
+        if exit_code is None:
+            return
+        if time.monotonic() - self.started_at > _HEALTHY_AFTER_S:
+            self.wait_s = _FIRST_WAIT_S
+        _log.error("role_died", kind=self.role, exit_code=exit_code, due_in_s=self.wait_s)
+        self.process, self.not_before = None, time.monotonic() + self.wait_s
+        self.wait_s = min(self.wait_s * 2, _LONGEST_WAIT_S)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+
+    def wait(self) -> None:
+        if self.process is None:
+            return
+        try:
+            self.process.wait(_TERM_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            _log.error("role_killed", kind=self.role)
+            self.process.kill()
+            self.process.wait()
+
+
+def up(settings: Settings) -> int:
+    """Migrate, start every role, keep them alive until SIGTERM or SIGINT. Returns the exit status."""
+    logs.configure("supervisor", settings.log_level)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    migrate(open_database(settings))
+    children = [Child(role) for role in ROLES]
+    while not stop.is_set():
+        for child in children:
+            child.look()
+        stop.wait(_LOOK_EVERY_S)
+    for child in children:
+        child.stop()
+    for child in children:
+        child.wait()
+    return 0

@@ -1,0 +1,89 @@
+"""Where a study is, and why, in words."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, func, or_, select
+
+from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
+from dicom_node.states import DeliveryState, JobState, StudyState
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """One line of `dicom-node status`."""
+
+    study_id: int
+    study_instance_uid: str
+    received_at: datetime
+    object_count: int
+    where: str  # one word: receiving, queued, inferring, reported, skipped, failed, done
+    why: str  # a sentence
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of a timeline."""
+
+    at: datetime
+    what: str
+
+
+_JOB_WORDS = {
+    JobState.QUEUED: "waits for a worker",
+    JobState.INFERRING: "a worker drafts the findings",
+    JobState.DONE: "every destination has the draft",
+}
+
+
+def list_statuses(session: Session, limit: int = 50) -> list[StudyStatus]:
+    """The newest studies first."""
+    studies = session.exec(select(Study).order_by(col(Study.last_received_at).desc()).limit(limit)).all()
+    return [study_status(session, study) for study in studies]
+
+
+def study_status(session: Session, study: Study) -> StudyStatus:
+    """Where one study is."""
+    counted = select(func.count(col(Instance.id))).join(Series).where(Series.study_id == study.id)
+    job = session.exec(select(Job).where(Job.study_id == study.id).order_by(col(Job.revision).desc()).limit(1)).first()
+    where, why = _where(session, study, job)
+    count = session.exec(counted).one()
+    return StudyStatus(study.id or 0, study.study_instance_uid, study.last_received_at, count, where, why)
+
+
+def timeline(session: Session, study: Study) -> list[Moment]:
+    """Everything that happened to a study, oldest first."""
+    jobs = select(Job.id).where(Job.study_id == study.id)
+    deliveries = select(Delivery.id).join(Report).join(Job).where(Job.study_id == study.id)
+    about = or_(
+        (col(Transition.row_kind) == "study") & (col(Transition.row_id) == study.id),
+        (col(Transition.row_kind) == "job") & col(Transition.row_id).in_(jobs),
+        (col(Transition.row_kind) == "delivery") & col(Transition.row_id).in_(deliveries),
+    )
+    moves = session.exec(select(Transition).where(about).order_by(col(Transition.id))).all()
+    return [Moment(move.at, _words(move)) for move in moves]
+
+
+def _words(move: Transition) -> str:
+    step = f"{move.old} → {move.new}" if move.old else move.new
+    return f"{move.row_kind} {move.row_id}: {step}" + (f" ({move.reason})" if move.reason else "")
+
+
+def _where(session: Session, study: Study, job: Job | None) -> tuple[str, str]:
+    if job is None or (study.state == StudyState.RECEIVING and job.state not in (JobState.QUEUED, JobState.INFERRING)):
+        return str(study.state), "images may still come"
+    if job.state == JobState.REPORTED:
+        return job.state, _deliveries(session, job)
+    return job.state, job.reason if job.state in (JobState.SKIPPED, JobState.FAILED) else _JOB_WORDS[
+        JobState(job.state)
+    ]
+
+
+def _deliveries(session: Session, job: Job) -> str:
+    rows = session.exec(select(Delivery).join(Report).where(Report.job_id == job.id).order_by(col(Delivery.id))).all()
+    return "; ".join(f"{row.destination} {row.state}" + _because(row) for row in rows)
+
+
+def _because(delivery: Delivery) -> str:
+    waits = delivery.state == DeliveryState.PENDING and delivery.attempts > 0
+    return f" ({delivery.reason})" if waits else ""

@@ -1,0 +1,75 @@
+"""What a report says, as one value. Encoders take this and nothing else, so no encoder can mix two patients."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from sqlmodel import Session
+
+from dicom_node.config import Settings
+from dicom_node.errors import InvalidHeader
+from dicom_node.models import Instance, Job, Report
+from dicom_node.storage import InstanceStore
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model wrote the draft. The digest changes with weights, prompt and settings."""
+
+    name: str
+    version: str
+    digest: str  # 64 hex digits
+
+
+@dataclass(frozen=True)
+class ReportDocument:
+    """One draft, ready to be encoded.
+
+    evidence: the header of the drafted image as it was received, without Pixel Data. Patient and study are taken from
+    it and from nowhere else.
+    """
+
+    evidence: Dataset
+    findings: str
+    indication: str  # the reason for the exam that the model was given; empty if none
+    disclaimer: str
+    revision: int  # 1, 2, … per study
+    drafted_at: datetime  # aware
+    time_zone: ZoneInfo  # of the site: dates and times in reports are local
+    model: ModelIdentity
+    node_name: str  # AE title of this node
+    sending_application: str  # MSH-3
+    sending_facility: str  # MSH-4
+    processing_id: str  # MSH-11
+
+
+def load_document(session: Session, store: InstanceStore, settings: Settings, report_id: int) -> ReportDocument:
+    """Read one draft and the header of its image. Raises InvalidHeader when the file cannot be read."""
+    report = session.get_one(Report, report_id)
+    job = session.get_one(Job, report.job_id)
+    instance = session.get_one(Instance, report.instance_id)
+    return ReportDocument(
+        evidence=_read_evidence(store.open(instance.path), instance),
+        findings=report.findings,
+        indication=report.indication,
+        disclaimer=settings.disclaimer,
+        revision=job.revision,
+        drafted_at=report.created_at,
+        time_zone=ZoneInfo(settings.time_zone),
+        model=ModelIdentity(report.model_name, report.model_version, report.model_digest),
+        node_name=settings.ae_title,
+        sending_application=settings.sending_application,
+        sending_facility=settings.sending_facility,
+        processing_id=settings.processing_id,
+    )
+
+
+def _read_evidence(path: Path, instance: Instance) -> Dataset:
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except (OSError, InvalidDicomError) as error:
+        raise InvalidHeader(f"instance {instance.id}: its file cannot be read") from error

@@ -1,0 +1,42 @@
+"""MLLP blocks: how an HL7 message begins and ends on a stream. Source: HL7 2.5.1 appendix C.4."""
+
+from dicom_node.errors import PeerUnreachable
+
+START_OF_BLOCK = b"\x0b"
+END_OF_BLOCK = b"\x1c\r"
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+
+
+class Deframer:
+    """Takes bytes as they come and gives whole messages; one for each connection.
+
+    Bytes before a start of block are ignored, and so is a block that is cut off by the start of the next one.
+    """
+
+    def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._buffer = bytearray()
+        self._searched = 0  # bytes that hold no end of block
+        self._max_bytes = max_bytes
+
+    def feed(self, received: bytes) -> list[bytes]:
+        """Add bytes; return the messages that are now complete, without their frames.
+
+        Raises PeerUnreachable if a message grows beyond the limit: the connection is of no more use.
+        """
+        self._buffer += received
+        messages = []
+        while (end := self._buffer.find(END_OF_BLOCK, self._searched)) >= 0:
+            start = self._buffer.rfind(START_OF_BLOCK, 0, end)
+            if start >= 0:
+                messages.append(bytes(self._buffer[start + 1 : end]))
+            del self._buffer[: end + len(END_OF_BLOCK)]
+            self._searched = 0
+        self._searched = max(len(self._buffer) - 1, 0)
+        if len(self._buffer) > self._max_bytes:
+            raise PeerUnreachable(f"sent a message of more than {self._max_bytes} bytes")
+        return messages
+
+
+def frame(message: bytes) -> bytes:
+    """Put a message into an MLLP block. Source: HL7 2.5.1 appendix C.4."""
+    return START_OF_BLOCK + message + END_OF_BLOCK

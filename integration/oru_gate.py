@@ -1,0 +1,143 @@
+"""The last look at an ORU before it leaves: hl7apy for the structure, an own tokenizer for what it says."""
+
+from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.exceptions import HL7apyException
+from hl7apy.parser import parse_message
+
+from dicom_node.config import MllpDestination
+from dicom_node.errors import InvalidOutput
+from integration.document import ReportDocument
+from integration.escape import unescape
+from integration.oru_terms import (
+    DRAFT_STATUSES,
+    FINDINGS,
+    SR_SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    UID_STATUS,
+    read_order,
+)
+from integration.report_text import split_lines
+from integration.source_header import SourceHeader
+from integration.sr_identity import sr_sop_instance_uid
+
+_FRAMING = b"\x0b\x1c"  # HL7 2.5.1 appendix C.4
+_ORDER = ["MSH", "PID", "PV1", "ORC", "OBR", "TQ1"]  # then OBX
+_HL7_NAME = (0, 1, 2, 4, 3)  # where family, given, middle, prefix and suffix of a DICOM name lie in an XPN
+_GROUPS = {"": 0, "A": 0, "I": 1, "P": 2}  # XPN.8, table 0465
+# What hl7apy raises on a message that it does not like, beside its own exceptions
+_COMPLAINTS = (HL7apyException, ValueError, TypeError, AttributeError, LookupError)
+
+_Segment = list[str]  # [n] is field n
+
+
+def check_oru(payload: bytes, document: ReportDocument, destination: MllpDestination) -> None:
+    """Raises InvalidOutput, naming the field, unless the bytes say this draft about this patient and study."""
+    if any(byte in payload for byte in _FRAMING):
+        raise InvalidOutput("ORU gate: payload has a framing character, expected none")
+    try:
+        message = payload.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidOutput("ORU gate: payload is not UTF-8") from error
+    segments = [_split(segment) for segment in message.removesuffix("\r").split("\r")]
+    _check_structure(message, segments)
+    fixed = {segment[0]: segment for segment in segments[: len(_ORDER)]}
+    observations = segments[len(_ORDER) :]
+    _check_identity(fixed, observations, document)
+    _check_status(fixed["OBR"], observations, destination)
+    _check_text(observations, document)
+
+
+def _check_structure(message: str, segments: list[_Segment]) -> None:
+    names = [segment[0] for segment in segments]
+    _equal("segments", names, _ORDER + ["OBX"] * (len(names) - len(_ORDER)))
+    _equal("MSH-2", _field(segments[0], 2), "^~\\&")
+    _equal("MSH-18", _field(segments[0], 18), "UNICODE UTF-8")
+    try:
+        parse_message(message, validation_level=VALIDATION_LEVEL.STRICT).validate()
+    except _COMPLAINTS as error:  # its text quotes the value
+        raise InvalidOutput(f"ORU gate: hl7apy refuses the message ({type(error).__name__})") from error
+
+
+def _check_identity(fixed: dict[str, _Segment], observations: list[_Segment], document: ReportDocument) -> None:
+    header = SourceHeader.of(document.evidence)
+    patient, order = fixed["PID"], read_order(header)
+    _equal("PID-3.1", _component(_field(patient, 3), 1), header.text("PatientID"))
+    _equal("PID-3.4", _component(_field(patient, 3), 4), _authority(header))
+    _equal("PID-5", _read_name(_field(patient, 5)), _plain_name(header.text("PatientName")))
+    _equal("PID-7", _field(patient, 7), header.text("PatientBirthDate"))
+    _equal("PID-8", _field(patient, 8), header.text("PatientSex"))
+    for name in ("ORC", "OBR"):
+        _equal(f"{name}-2", unescape(_field(fixed[name], 2)), order.placer)
+        _equal(f"{name}-3", unescape(_field(fixed[name], 3)), order.filler)
+    _equal("OBR-18", unescape(_field(fixed["OBR"], 18)), order.accession)
+    _equal("OBX-5, study", _values(observations, STUDY_INSTANCE_UID.value), [header.text("StudyInstanceUID")])
+    _equal("OBX-5, SR", _values(observations, SR_SOP_INSTANCE_UID.value), [sr_sop_instance_uid(document)])
+
+
+def _check_status(request: _Segment, observations: list[_Segment], destination: MllpDestination) -> None:
+    """P or R and nothing else; O on the rows that name objects; no person answers for any of it."""
+    status = destination.result_status
+    _equal("result_status", status in DRAFT_STATUSES, True)
+    _equal("OBR-25", _field(request, 25), status)
+    _equal("OBR-32", _field(request, 32), "")
+    for observation in observations:
+        expected = status if _field(observation, 2) == "TX" else UID_STATUS
+        _equal("OBX-11", _field(observation, 11), expected)
+        _equal("OBX-16", _field(observation, 16), "")
+
+
+def _check_text(observations: list[_Segment], document: ReportDocument) -> None:
+    """Every TX row is findings, the disclaimer comes first, and no line is lost, added or changed."""
+    texts = [unescape(_field(each, 5)) for each in observations if _field(each, 2) == "TX"]
+    _equal("OBX-3", _values(observations, FINDINGS.value), texts)
+    _equal("OBX-5, disclaimer", texts[:1], [" ".join(split_lines(document.disclaimer))])
+    _equal("OBX-5, findings", texts[1:], [line for line in split_lines(document.findings) if line])
+
+
+def _values(observations: list[_Segment], code: str) -> list[str]:
+    return [unescape(_field(each, 5)) for each in observations if _component(_field(each, 3), 1) == code]
+
+
+def _split(segment: str) -> _Segment:
+    """MSH-1 is the separator itself, so MSH fields are counted from there."""
+    fields = segment.split("|")
+    return ["MSH", "|", *fields[1:]] if fields[0] == "MSH" else fields
+
+
+def _field(segment: _Segment, number: int) -> str:
+    return segment[number] if number < len(segment) else ""
+
+
+def _component(field: str, number: int) -> str:
+    parts = field.split("^")
+    return unescape(parts[number - 1]) if number <= len(parts) else ""
+
+
+def _authority(header: SourceHeader) -> str:
+    """PID-3.4 as it reads when unescaped: the issuer and its universal ID, joined as subcomponents."""
+    if not header.text("PatientID"):
+        return ""
+    names = [header.text("IssuerOfPatientID")]
+    for qualifiers in header.items("IssuerOfPatientIDQualifiersSequence")[:1]:
+        names += [qualifiers.text("UniversalEntityID"), qualifiers.text("UniversalEntityIDType")]
+    return "&".join(names).rstrip("&")
+
+
+def _read_name(field: str) -> str:
+    """PID-5 back as a DICOM name."""
+    groups = ["", "", ""]
+    for repetition in field.split("~"):
+        parts = [_component(repetition, 1 + position) for position in _HL7_NAME]
+        groups[_GROUPS.get(_component(repetition, 8), 0)] = "^".join(parts)
+    return _plain_name("=".join(groups))
+
+
+def _plain_name(name: str) -> str:
+    """A name without the empty parts and groups at its ends, which mean nothing (PS3.5 6.2.1)."""
+    return "=".join(group.rstrip("^") for group in name.split("=", 2)).rstrip("=")
+
+
+def _equal(field: str, found: object, expected: object) -> None:
+    """The values stay out of the message: they may be the patient's."""
+    if found != expected:
+        raise InvalidOutput(f"ORU gate: {field} is not what the draft says")

@@ -1,0 +1,13 @@
+"""What this node calls itself in the objects it writes."""
+
+from functools import cache
+from importlib.metadata import version
+
+# (0008,0070) of everything the node makes; `workers.selection` refuses to read images that bear it.
+MANUFACTURER = "cxrnode"
+MODEL_NAME = "dicom-node"  # (0008,1090), and the name of the distribution
+
+
+@cache
+def software_version() -> str:
+    return version(MODEL_NAME)

@@ -1,0 +1,128 @@
+"""The relay: sends what is due, judges the answer, tells the job. Encoded once, resent as the same bytes."""
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col
+
+from dicom_node import logs
+from dicom_node.clock import Clock, utc_now
+from dicom_node.config import Settings
+from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
+from dicom_node.errors import NodeError, Transient
+from dicom_node.lifecycle import advance, claim, put_back
+from dicom_node.models import Delivery
+from dicom_node.orphans import take_over
+from dicom_node.rounds import every
+from dicom_node.settlement import settle_job
+from dicom_node.states import DeliveryState
+from dicom_node.storage import InstanceStore
+from integration.backoff import next_due
+from integration.build import build_destinations
+from integration.destinations import Ack, Destination, Outcome
+from integration.document import load_document
+
+# Connect, associate, transfer, release: each may last one time-out.
+_TIMEOUTS_PER_SEND = 4
+_LEASE_MARGIN_S = 30.0
+
+_log = logs.get("relay")
+
+
+@dataclass(frozen=True)
+class Teller:
+    """What telling needs."""
+
+    sessions: Sessions
+    store: InstanceStore
+    settings: Settings
+    clock: Clock
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """The role: one thread per destination, so that a hanging PACS does not keep the RIS waiting."""
+    engine = open_database(settings)
+    require_current_schema(engine)
+    teller = Teller(make_sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now)
+    lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
+    threads = [_start(teller, destination, stop) for destination in build_destinations(settings)]
+    _log.info("relaying", count=len(threads))
+    stop.wait()
+    for thread in threads:
+        thread.join()
+    del lock  # held until here: nobody else may take our rows for orphans
+
+
+def deliver_due(teller: Teller, destination: Destination) -> bool:
+    """Send the most urgent due delivery of this destination. False: none was due.
+
+    The third of the three catchers: whatever happens ends in a state of the delivery.
+    """
+    delivery = _claim(teller, destination)
+    if delivery is None:
+        return False
+    log = _log.bind(delivery=delivery.id, destination=destination.name, attempt=delivery.attempts)
+    try:
+        ack = destination.send(_payload(teller, destination, delivery))
+    except Transient as error:
+        ack = Ack(Outcome.RETRY, "", str(error))
+    except NodeError as error:
+        log.error("delivery_impossible", reason=str(error), trace=logs.places(error))
+        ack = Ack(Outcome.REJECTED, "", str(error))
+    except Exception as error:  # noqa: BLE001  unknown: a person must look
+        log.error("delivery_impossible", trace=logs.places(error))
+        ack = Ack(Outcome.REJECTED, "", f"unexpected {type(error).__name__}: see the log")
+    log.info("delivery_judged", state=ack.outcome, code=ack.code, reason=ack.reason)
+    _settle(teller, delivery, ack)
+    return True
+
+
+def _start(teller: Teller, destination: Destination, stop: threading.Event) -> threading.Thread:
+    thread = threading.Thread(
+        target=every,
+        args=(teller.settings.poll_interval_s, stop, lambda: deliver_due(teller, destination)),
+        name=f"relay-{destination.name}",
+    )
+    thread.start()
+    return thread
+
+
+def _claim(teller: Teller, destination: Destination) -> Delivery | None:
+    mine = (col(Delivery.destination) == destination.name, col(Delivery.kind) == destination.kind)
+    lease_s = destination.timeout_s * _TIMEOUTS_PER_SEND + _LEASE_MARGIN_S
+    with teller.sessions.begin() as session:
+        return claim(session, Delivery, *mine, now=teller.clock(), lease_s=lease_s)
+
+
+def _payload(teller: Teller, destination: Destination, delivery: Delivery) -> bytes:
+    """The bytes of this delivery: encoded at the first attempt, stored before they are sent, the same ever after."""
+    if delivery.payload is not None:
+        return delivery.payload
+    with teller.sessions() as session:
+        document = load_document(session, teller.store, teller.settings, delivery.report_id)
+    encoded = destination.encode(document)
+    with teller.sessions.begin() as session:
+        session.add(delivery)
+        delivery.payload, delivery.identifier = encoded.payload, encoded.identifier
+    return encoded.payload
+
+
+def _settle(teller: Teller, delivery: Delivery, ack: Ack) -> None:
+    now = teller.clock()
+    with teller.sessions.begin() as session:
+        session.add(delivery)
+        if _move(session, teller.settings, delivery, ack, now):
+            settle_job(session, delivery, now)
+
+
+def _move(session: Session, settings: Settings, delivery: Delivery, ack: Ack, now: datetime) -> bool:
+    if ack.outcome is Outcome.DELIVERED:
+        words = ack.reason or "acknowledged"
+        return advance(session, delivery, DeliveryState.DELIVERED, now=now, reason=words, ack_code=ack.code)
+    if ack.outcome is Outcome.REJECTED:
+        return advance(session, delivery, DeliveryState.FAILED, now=now, reason=ack.reason, ack_code=ack.code)
+    due_at = next_due(delivery.attempts, now, first_s=settings.retry_after_s, longest_s=settings.max_retry_after_s)
+    return put_back(
+        session, delivery, now=now, due_at=due_at, max_attempts=settings.max_delivery_attempts, reason=ack.reason
+    )

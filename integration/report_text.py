@@ -1,0 +1,22 @@
+"""The one normalisation between what the model wrote and what is sent; SR and ORU share it."""
+
+import re
+import unicodedata
+
+_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+_FORBIDDEN = ("Cc", "Cs")  # control characters frame messages and switch codes; lone surrogates have no encoding
+
+
+def split_lines(text: str) -> tuple[str, ...]:
+    """Cut a text into lines: no control characters, a space for a tab, no blanks at line ends, no empty outer lines."""
+    lines = [clean(line.replace("\t", " ")).rstrip() for line in _LINE_ENDS.split(text)]
+    while lines and not lines[0]:
+        del lines[0]
+    while lines and not lines[-1]:
+        del lines[-1]
+    return tuple(lines)
+
+
+def clean(text: str) -> str:
+    """Drop control characters (C0, DEL, C1) and lone surrogates; everything else stays as it is."""
+    return "".join(character for character in text if unicodedata.category(character) not in _FORBIDDEN)

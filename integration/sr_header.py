@@ -1,0 +1,184 @@
+"""The header of the draft report: patient and study as in the image, everything else says "draft, by a device"."""
+
+from datetime import datetime, timedelta, timezone, tzinfo
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, BasicTextSRStorage
+
+from integration.document import ReportDocument
+from integration.product import MANUFACTURER, MODEL_NAME, software_version
+from integration.source_header import SourceHeader
+from integration.sr_element import code_item, make_item, put, read_codes
+from integration.sr_identity import model_device_uid, node_device_uid, sr_series_instance_uid, sr_sop_instance_uid
+
+SOP_CLASS_UID: UID = BasicTextSRStorage  # PS3.3 A.35.1
+MODALITY = "SR"
+SERIES_NUMBER = "9901"
+SERIES_DESCRIPTION = "AI DRAFT CXR report (not reviewed)"
+PARTIAL = "PARTIAL"  # PS3.3 C.17.2, (0040,A491): findings only, a radiologist completes the report
+COMPLETION_DESCRIPTION = "AI draft of the findings; awaiting radiologist"
+UNVERIFIED = "UNVERIFIED"  # (0040,A493)
+PRELIMINARY = "PRELIMINARY"  # (0040,A496)
+RESEARCH = "RESEARCH"  # PS3.3 C.12.1.1.9, (0018,9004)
+DEVICE = "DEV"  # PS3.3 C.17.2, (0040,A084)
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005, IHE AIR 6.5.3.1
+CONTRIBUTION = "Drafted the findings from the image"
+
+# PS3.3 C.7.1.1, C.7.2.1: type 2, empty if the image has none
+COPIED_OR_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+# PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.12.1: type 3
+COPIED_IF_PRESENT = (
+    "IssuerOfPatientID",
+    "StudyDescription",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "TimezoneOffsetFromUTC",  # governs the copied Study Date and Time
+)
+_ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")  # PS3.3 10.14
+
+
+def describe_patient_and_study(target: Dataset, source: SourceHeader) -> None:
+    """Copy the Patient and Study modules word for word. Source: PS3.3 C.7.1.1, C.7.2.1, C.7.2.2."""
+    put(target, "StudyInstanceUID", source.require("StudyInstanceUID"))
+    for keyword in COPIED_OR_EMPTY:
+        put(target, keyword, source.text(keyword))
+    for keyword in COPIED_IF_PRESENT:
+        if value := source.text(keyword):
+            put(target, keyword, value)
+    _copy_items(target, source, "IssuerOfPatientIDQualifiersSequence", _ISSUER[1:], _ISSUER[1:])
+    _copy_items(target, source, "IssuerOfAccessionNumberSequence", _ISSUER, ())
+    other = ("PatientID", "IssuerOfPatientID", "TypeOfPatientID")
+    _copy_items(target, source, "OtherPatientIDsSequence", other, ("PatientID", "TypeOfPatientID"))
+    if codes := read_codes(source, "ProcedureCodeSequence"):
+        put(target, "ProcedureCodeSequence", map(code_item, codes))
+
+
+def describe_series(target: Dataset, document: ReportDocument) -> None:
+    """Source: PS3.3 C.17.1. No Series Date: later drafts join the series, and its attributes must stay equal."""
+    put(target, "Modality", MODALITY)
+    put(target, "SeriesInstanceUID", sr_series_instance_uid(document))
+    put(target, "SeriesNumber", SERIES_NUMBER)
+    put(target, "SeriesDescription", SERIES_DESCRIPTION)
+    put(target, "ReferencedPerformedProcedureStepSequence", [])
+
+
+def describe_equipment(target: Dataset, document: ReportDocument) -> None:
+    """The node wrote the object, the model contributed to it. Source: PS3.3 C.7.5.1, C.12.1; IHE AIR 6.5.3.1."""
+    put(target, "Manufacturer", MANUFACTURER)
+    put(target, "ManufacturerModelName", MODEL_NAME)
+    put(target, "SoftwareVersions", software_version())
+    put(target, "StationName", document.node_name)
+    put(target, "DeviceUID", node_device_uid(document.node_name))
+    model = make_item(
+        PurposeOfReferenceCodeSequence=[code_item(PROCESSING_EQUIPMENT)],
+        Manufacturer=MANUFACTURER,
+        ManufacturerModelName=document.model.name,
+        SoftwareVersions=f"{document.model.version}\\{document.model.digest}",
+        DeviceUID=model_device_uid(document.model),
+        ContributionDateTime=drafted_locally(document).strftime("%Y%m%d%H%M%S%z"),
+        ContributionDescription=CONTRIBUTION,
+    )
+    put(target, "ContributingEquipmentSequence", [model])
+
+
+def describe_document(target: Dataset, document: ReportDocument) -> None:
+    """Source: PS3.3 C.17.2, C.12.1. The flags are constants: nothing can make a draft verified or final."""
+    drafted_at = drafted_locally(document)
+    date, time = drafted_at.strftime("%Y%m%d"), drafted_at.strftime("%H%M%S")
+    put(target, "SOPClassUID", SOP_CLASS_UID)
+    put(target, "SOPInstanceUID", sr_sop_instance_uid(document))
+    put(target, "InstanceNumber", str(document.revision))
+    put(target, "InstanceCreationDate", date)
+    put(target, "InstanceCreationTime", time)
+    put(target, "InstanceCreatorUID", node_device_uid(document.node_name))
+    put(target, "ContentDate", date)
+    put(target, "ContentTime", time)
+    put(target, "CompletionFlag", PARTIAL)
+    put(target, "CompletionFlagDescription", COMPLETION_DESCRIPTION)
+    put(target, "VerificationFlag", UNVERIFIED)
+    put(target, "PreliminaryFlag", PRELIMINARY)
+    put(target, "ContentQualification", RESEARCH)
+    put(target, "AuthorObserverSequence", [_author(document)])
+
+
+def describe_references(target: Dataset, source: SourceHeader) -> None:
+    """The request that is answered and the image that was read. Source: PS3.3 C.17.2, C.17.2.1."""
+    if requests := source.items("RequestAttributesSequence"):
+        put(target, "ReferencedRequestSequence", [_request(source, request) for request in requests])
+    put(target, "PerformedProcedureCodeSequence", map(code_item, read_codes(source, "ProcedureCodeSequence")))
+    series = make_item(
+        SeriesInstanceUID=source.require("SeriesInstanceUID"), ReferencedSOPSequence=[image_reference(source)]
+    )
+    study = make_item(StudyInstanceUID=source.require("StudyInstanceUID"), ReferencedSeriesSequence=[series])
+    put(target, "CurrentRequestedProcedureEvidenceSequence", [study])
+
+
+def image_reference(source: SourceHeader) -> Dataset:
+    """Source: PS3.3 10.8, SOP Instance Reference Macro."""
+    return make_item(
+        ReferencedSOPClassUID=source.require("SOPClassUID"), ReferencedSOPInstanceUID=source.require("SOPInstanceUID")
+    )
+
+
+def drafted_locally(document: ReportDocument) -> datetime:
+    """The time of the draft in the zone that governs the object: the image's own offset, else the site's."""
+    offset = SourceHeader.of(document.evidence).text("TimezoneOffsetFromUTC")
+    return document.drafted_at.astimezone(parse_offset(offset) if offset else document.time_zone)
+
+
+def parse_offset(offset: str) -> tzinfo:
+    """offset: ±HHMM, checked by SourceHeader."""
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
+
+
+def _author(document: ReportDocument) -> Dataset:
+    """A device, never a person. Source: PS3.3 C.17.2, Author Observer Sequence."""
+    return make_item(
+        ObserverType=DEVICE,
+        DeviceUID=model_device_uid(document.model),
+        StationName=document.node_name,
+        Manufacturer=MANUFACTURER,
+        ManufacturerModelName=document.model.name,
+        InstitutionName="",
+        InstitutionCodeSequence=[],
+    )
+
+
+def _request(source: SourceHeader, request: SourceHeader) -> Dataset:
+    """Source: PS3.3 C.17.2, Referenced Request Sequence; values from PS3.3 10.6, Request Attributes Macro."""
+    item = make_item(
+        StudyInstanceUID=request.text("StudyInstanceUID") or source.require("StudyInstanceUID"),
+        ReferencedStudySequence=[],
+        AccessionNumber=request.text("AccessionNumber") or source.text("AccessionNumber"),
+        PlacerOrderNumberImagingServiceRequest=request.text("PlacerOrderNumberImagingServiceRequest"),
+        FillerOrderNumberImagingServiceRequest=request.text("FillerOrderNumberImagingServiceRequest"),
+        RequestedProcedureID=request.text("RequestedProcedureID"),
+        RequestedProcedureDescription=request.text("RequestedProcedureDescription"),
+        RequestedProcedureCodeSequence=map(code_item, read_codes(request, "RequestedProcedureCodeSequence")),
+    )
+    if reason := request.text("ReasonForTheRequestedProcedure"):
+        put(item, "ReasonForTheRequestedProcedure", reason)
+    _copy_items(item, request, "IssuerOfAccessionNumberSequence", _ISSUER, ())
+    return item
+
+
+def _copy_items(
+    target: Dataset, source: SourceHeader, keyword: str, wanted: tuple[str, ...], required: tuple[str, ...]
+) -> None:
+    """Copy the wanted attributes of each item that has something and all that is required of it."""
+    values = ({name: item.text(name) for name in wanted if item.text(name)} for item in source.items(keyword))
+    if kept := [make_item(**each) for each in values if each and set(required) <= set(each)]:
+        put(target, keyword, kept)

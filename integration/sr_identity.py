@@ -1,0 +1,33 @@
+"""Stable identifiers of what this node writes: a retry carries the same ones, a new draft a new one."""
+
+from pydicom.uid import UID
+
+from dicom_node.uids import derive_uid
+from integration.document import ModelIdentity, ReportDocument
+from integration.product import MANUFACTURER
+from integration.source_header import SourceHeader
+
+_PRODUCT = "sr"
+
+
+def sr_sop_instance_uid(document: ReportDocument) -> UID:
+    """One per study, model and draft; the ORU names it too."""
+    return derive_uid(_study_uid(document), document.model.digest, _PRODUCT, str(document.revision))
+
+
+def sr_series_instance_uid(document: ReportDocument) -> UID:
+    """One per study: all drafts of a study lie in one series."""
+    return derive_uid(_study_uid(document), _PRODUCT, "series")
+
+
+def model_device_uid(model: ModelIdentity) -> UID:
+    """Other weights, prompt or settings are another device (IHE AIR 6.5.3.1)."""
+    return derive_uid(MANUFACTURER, "model", model.digest)
+
+
+def node_device_uid(node_name: str) -> UID:
+    return derive_uid(MANUFACTURER, "node", node_name)
+
+
+def _study_uid(document: ReportDocument) -> str:
+    return SourceHeader.of(document.evidence).require("StudyInstanceUID")

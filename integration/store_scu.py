@@ -1,0 +1,175 @@
+"""The PACS as a destination: one association and one C-STORE for each attempt."""
+
+from io import BytesIO
+from ssl import SSLContext
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.transport import AddressInformation, AssociationSocket
+
+from dicom_node.config import DicomDestination
+from dicom_node.models import DeliveryKind
+from dicom_node.tls import client_context
+from integration.destinations import Ack, Encoded, Outcome
+from integration.document import ReportDocument
+from integration.structured_report import encode_sr
+
+# C-STORE statuses: PS3.4 B.2.3, PS3.7 9.1.1.1.9 and annex C. The last column completes "PACS …".
+SUCCESS = 0x0000
+UNSPECIFIED_WARNING = 0x0001
+ATTRIBUTE_LIST_ERROR = 0x0107
+PROCESSING_FAILURE = 0x0110
+DUPLICATE_SOP_INSTANCE = 0x0111
+ATTRIBUTE_VALUE_OUT_OF_RANGE = 0x0116
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+NOT_AUTHORISED = 0x0124
+RESOURCE_LIMITATION = 0x0213
+OUT_OF_RESOURCES = range(0xA700, 0xA800)
+DATA_SET_DOES_NOT_MATCH_SOP_CLASS = range(0xA900, 0xAA00)
+ANY_WARNING = range(0xB000, 0xC000)
+COERCION_OF_DATA_ELEMENTS = 0xB000
+ELEMENTS_DISCARDED = 0xB006
+DATA_SET_DIFFERS_FROM_SOP_CLASS = 0xB007
+CANNOT_UNDERSTAND = range(0xC000, 0xD000)
+
+_SINGLE_STATUSES = {
+    SUCCESS: (Outcome.DELIVERED, "stored the report"),
+    # The UID is derived from the draft: what is there already is our own, from an attempt whose answer was lost.
+    DUPLICATE_SOP_INSTANCE: (Outcome.DELIVERED, "already had the report"),
+    UNSPECIFIED_WARNING: (Outcome.DELIVERED, "stored the report with a warning"),
+    ATTRIBUTE_LIST_ERROR: (Outcome.DELIVERED, "stored the report with a warning: attributes not recognised"),
+    ATTRIBUTE_VALUE_OUT_OF_RANGE: (Outcome.DELIVERED, "stored the report with a warning: a value out of range"),
+    COERCION_OF_DATA_ELEMENTS: (Outcome.DELIVERED, "stored the report with a warning: it changed values"),
+    ELEMENTS_DISCARDED: (Outcome.DELIVERED, "stored the report with a warning: it left out elements"),
+    DATA_SET_DIFFERS_FROM_SOP_CLASS: (
+        Outcome.DELIVERED,
+        "stored the report with a warning: not as its SOP class demands",
+    ),
+    PROCESSING_FAILURE: (Outcome.RETRY, "failed while processing the report"),
+    RESOURCE_LIMITATION: (Outcome.RETRY, "is short of resources"),
+    SOP_CLASS_NOT_SUPPORTED: (Outcome.REJECTED, "does not take Structured Reports"),
+    NOT_AUTHORISED: (Outcome.REJECTED, "does not allow this node to store"),
+}
+_STATUS_RANGES = (
+    (OUT_OF_RESOURCES, Outcome.RETRY, "is out of resources"),
+    (DATA_SET_DOES_NOT_MATCH_SOP_CLASS, Outcome.REJECTED, "found that the report does not match its SOP class"),
+    (ANY_WARNING, Outcome.DELIVERED, "stored the report with a warning"),
+    (CANNOT_UNDERSTAND, Outcome.REJECTED, "cannot understand the report"),
+)
+
+_MEDIUM_PRIORITY = 0  # PS3.7 9.1.1.1.4
+
+
+class StoreScu:
+    """Sends Structured Reports to one PACS. Source: PS3.4 B."""
+
+    kind = DeliveryKind.SR
+
+    def __init__(self, destination: DicomDestination, calling_ae: str) -> None:
+        """Raises OSError if the TLS files of the destination cannot be loaded."""
+        self.name: str = destination.name
+        self.timeout_s = destination.timeout_s
+        self._destination = destination
+        self._calling_ae = calling_ae
+        self._tls = client_context(destination.tls) if destination.tls else None
+
+    def encode(self, document: ReportDocument) -> Encoded:
+        return encode_sr(document)
+
+    def send(self, payload: bytes) -> Ack:
+        """Store the Part 10 bytes once.
+
+        The data set goes out as it is; only for a PACS that takes nothing but Implicit VR it is written anew, the same
+        way each time. The wait is at most `timeout_s` each for the connection, the association and the answer.
+        """
+        ds = dcmread(BytesIO(payload))
+        connections: list[evt.Event] = []
+        try:
+            assoc = self._associate(ds, connections)
+        except OSError:  # the name of the host is unknown
+            return self._retry("cannot be found: its host name is unknown")
+        if not assoc.is_established:
+            return self._judge_refusal(assoc, is_connected=bool(connections))
+        try:
+            return self._store(assoc, ds)
+        finally:
+            if assoc.is_established:
+                assoc.release()
+
+    def _associate(self, ds: Dataset, connections: list[evt.Event]) -> Association:
+        to = self._destination
+        ae = _Scu(self._calling_ae)
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
+        # A context for each syntax: so Explicit VR, in which we hold the bytes, is used wherever the PACS takes it.
+        syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        return ae.associate(
+            to.host,
+            to.port,
+            contexts=[build_context(ds.SOPClassUID, syntax) for syntax in syntaxes],
+            ae_title=to.ae_title,
+            tls_args=(self._tls, to.host) if self._tls else None,
+            evt_handlers=[(evt.EVT_CONN_OPEN, connections.append)],
+        )
+
+    def _store(self, assoc: Association, ds: Dataset) -> Ack:
+        try:
+            response = assoc.send_c_store(ds, priority=_MEDIUM_PRIORITY)
+        except RuntimeError:  # pynetdicom: the peer ended the association between its acceptance and our request
+            return self._retry("ended the association before the report was sent")
+        if "Status" not in response:
+            return self._retry(f"gave no answer to the report within {self.timeout_s:g} s")
+        return self._judge_status(response.Status)
+
+    def _judge_status(self, status: int) -> Ack:
+        outcome, words = judge_status(status)
+        return Ack(outcome, f"{status:04X}", f"{self._destination.ae_title} {words} (status {status:04X}).")
+
+    def _judge_refusal(self, assoc: Association, *, is_connected: bool) -> Ack:
+        if not is_connected:
+            return self._retry(f"cannot be reached: {'no connection or no TLS' if self._tls else 'no connection'}")
+        if assoc.is_rejected:
+            # A permanent one too: an unknown AE title is put right at the PACS, and then the next attempt succeeds.
+            return self._retry(f"rejected the association ({_rejection_in_words(assoc)})")
+        if assoc.rejected_contexts:
+            return self._judge_status(SOP_CLASS_NOT_SUPPORTED)
+        return self._retry("did not answer the request for an association, or aborted it")
+
+    def _retry(self, words: str) -> Ack:
+        return Ack(Outcome.RETRY, "", f"{self._destination.ae_title} {words}.")
+
+
+def judge_status(status: int) -> tuple[Outcome, str]:
+    """What a C-STORE status means for the delivery, and words that follow the name of the PACS."""
+    if status in _SINGLE_STATUSES:
+        return _SINGLE_STATUSES[status]
+    for statuses, outcome, words in _STATUS_RANGES:
+        if status in statuses:
+            return outcome, words
+    return Outcome.REJECTED, "refused the report"
+
+
+def _rejection_in_words(assoc: Association) -> str:
+    # PS3.8 9.3.4: result, source and reason of an A-ASSOCIATE-RJ
+    answer = assoc.acceptor.primitive
+    return f"{answer.result_str}, {answer.reason_str}".lower() if answer else "no reason given"
+
+
+class _Scu(AE):
+    def _create_socket(
+        self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
+    ) -> AssociationSocket:
+        sock = _ClosedSocket(assoc, address=address)
+        sock.tls_args = tls_args
+        return sock
+
+
+class _ClosedSocket(AssociationSocket):
+    """pynetdicom 3.0 forgets to close a socket that was never connected, or whose peer is gone."""
+
+    def _shutdown_socket(self) -> None:
+        super()._shutdown_socket()
+        if self.socket:
+            self.socket.close()

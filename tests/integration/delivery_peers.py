@@ -1,0 +1,269 @@
+"""Payloads to deliver, and peers to deliver them to: DCMTK, Orthanc, python-hl7, two Node.js libraries, raw sockets."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import NoReturn
+
+import hl7.mllp
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
+
+from dicom_node.config import Tls
+from dicom_node.uids import derive_control_id, derive_uid
+
+TOOLS = Path(__file__).resolve().parents[3] / "shared" / "tools"
+CACHE = Path.home() / ".cache" / "dicom-node-tests"
+LONG_S = 20.0  # only ever waited for when something is broken
+SHORT_S = 0.5  # waited for in full by each test of a peer that keeps silent
+
+SOP_INSTANCE_UID = str(derive_uid("test", "delivery"))
+CONTROL_ID = derive_control_id("test", "delivery")
+
+
+def sr_payload(*, findings: str = "Lungs clear. Größe unverändert.") -> bytes:
+    """A Basic Text SR as Part 10 bytes; complete enough for peers that look into it."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = SOP_INSTANCE_UID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.SOPClassUID, ds.SOPInstanceUID = BasicTextSRStorage, SOP_INSTANCE_UID
+    ds.StudyDate, ds.StudyTime, ds.ContentDate, ds.ContentTime = "20260801", "101500", "20260801", "103000"
+    ds.Modality, ds.AccessionNumber, ds.ReferringPhysicianName = "SR", "ACC1", ""
+    ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "CANARY^PHI", "CANARY-ID", "19600102", "F"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = derive_uid("test", "study"), derive_uid("test", "series")
+    ds.StudyID, ds.SeriesNumber, ds.InstanceNumber = "1", "1", "1"
+    ds.ValueType, ds.ContinuityOfContent = "CONTAINER", "SEPARATE"
+    ds.CompletionFlag, ds.VerificationFlag = "PARTIAL", "UNVERIFIED"
+    ds.ConceptNameCodeSequence = Sequence([_code("18748-4", "LN", "Diagnostic Imaging Report")])
+    text = Dataset()
+    text.RelationshipType, text.ValueType, text.TextValue = "CONTAINS", "TEXT", findings
+    text.ConceptNameCodeSequence = Sequence([_code("121071", "DCM", "Finding")])
+    ds.ContentSequence = Sequence([text])
+    written = BytesIO()
+    ds.save_as(written, enforce_file_format=True)
+    return written.getvalue()
+
+
+def oru_payload() -> bytes:
+    segments = [
+        "MSH|^~\\&|CXRNODE|RADIOLOGY|RIS|HOSPITAL|20260801103000+0000||ORU^R01^ORU_R01|"
+        f"{CONTROL_ID}|T|2.5.1||||||UNICODE UTF-8",
+        "PID|1||CANARY-ID^^^HOSP^MR||CANARY^PHI||19600102|F",
+        "ORC|RE|PLC123^RIS|FIL456^RIS",
+        "OBR|1|PLC123^RIS|FIL456^RIS|36643-5^XR Chest 2 Views^LN|||20260801101500||||||||||||||||||P",
+        "OBX|1|TX|59776-5^Procedure Findings^LN|1|Lungs clear. Größe unverändert.||||||P",
+    ]
+    return "".join(f"{segment}\r" for segment in segments).encode()
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    ds = Dataset()
+    ds.CodeValue, ds.CodingSchemeDesignator, ds.CodeMeaning = value, scheme, meaning
+    return ds
+
+
+def data_set_bytes(part_10: bytes) -> bytes:
+    """What follows the preamble, the prefix and the file meta information (PS3.10 7.1)."""
+    meta_length = dcmread(BytesIO(part_10)).file_meta.FileMetaInformationGroupLength
+    return part_10[128 + 4 + 12 + meta_length :]
+
+
+def wait_until(is_true: Callable[[], bool], what: str) -> None:
+    """Look every 20 ms; fail when the time is up."""
+    pause = threading.Event()
+    for _ in range(round(LONG_S / 0.02)):
+        if is_true():
+            return
+        pause.wait(0.02)
+    pytest.fail(f"not within {LONG_S:g} s: {what}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def absent(what: str) -> NoReturn:
+    """A peer is not there: skip at home, fail in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def require(*programs: str) -> None:
+    missing = [each for each in programs if not shutil.which(each)]
+    if missing:
+        absent(f"not installed: {', '.join(missing)}")
+
+
+@contextmanager
+def _running(command: list[str | Path], ready_port: int) -> Iterator[None]:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([str(each) for each in command], **quiet) as process:
+        try:
+            wait_until(lambda: is_listening(ready_port), f"{command[0]} listens")
+            yield
+        finally:
+            process.terminate()
+            process.wait(LONG_S)
+
+
+@contextmanager
+def storescp(folder: Path, *options: str | Path) -> Iterator[int]:
+    """DCMTK's storage SCP; gives its port."""
+    require("storescp")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    with _running(["storescp", "-q", "-od", folder, *options, str(port)], port):
+        yield port
+
+
+# Relative folders are taken from the place of the configuration file.
+_ORTHANC = {
+    "StorageDirectory": "db",
+    "IndexDirectory": "db",
+    "RemoteAccessAllowed": False,
+    "AuthenticationEnabled": False,
+    "HttpBindAddresses": ["127.0.0.1"],
+    "DicomAet": "TESTPACS",
+    "DicomCheckCalledAet": True,
+    "DicomAlwaysAllowStore": False,
+    "DicomModalities": {"node": ["CXRNODE", "127.0.0.1", 11119]},
+}
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[tuple[int, int]]:
+    """Orthanc; gives its DICOM and HTTP ports. It is called TESTPACS and takes objects from CXRNODE only."""
+    require("Orthanc")
+    dicom, http = free_port(), free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "orthanc.json"
+    configuration.write_text(json.dumps(_ORTHANC | {"DicomPort": dicom, "HttpPort": http}))
+    with _running(["Orthanc", configuration], dicom):
+        wait_until(lambda: is_listening(http), "Orthanc's REST listens")
+        yield dicom, http
+
+
+@contextmanager
+def node_receivers(*options: str) -> Iterator[tuple[int, int]]:
+    """Two unrelated Node.js libraries; gives the ports of node-hl7-server and @medplum/hl7."""
+    require("node", "npm", "flock")
+    source, copy = TOOLS / "hl7_peers", CACHE / "hl7_peers"
+    if not source.is_dir():
+        pytest.skip(f"not there: {source}")
+    _install_node_peers(source, copy)
+    ports = free_port(), free_port()
+    listen = ["--ports", f"{ports[0]},{ports[1]}", "--seconds", "0"]
+    with _running(["node", copy / "receivers.cjs", *listen, *options], ports[1]):
+        yield ports
+
+
+def _install_node_peers(source: Path, copy: Path) -> None:
+    if (copy / "node_modules" / ".package-lock.json").exists():
+        return
+    copy.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "receivers.cjs"):
+        shutil.copyfile(source / name, copy / name)
+    # several test processes may come here at once
+    install = ["flock", str(CACHE), "npm", "install", "--silent", "--no-audit", "--no-fund"]
+    done = subprocess.run(install, cwd=copy, capture_output=True, check=False, timeout=240)
+    if done.returncode:
+        absent("npm install failed: no registry in reach")
+
+
+@contextmanager
+def python_hl7_server() -> Iterator[tuple[int, list[str]]]:
+    """The MLLP server of python-hl7; gives its port and the text of OBX-5 of what comes in."""
+    texts: list[str] = []
+    ports: list[int] = []
+    is_up, loop, is_over = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+
+    async def answer(reader: hl7.mllp.HL7StreamReader, writer: hl7.mllp.HL7StreamWriter) -> None:
+        message = await reader.readmessage()
+        texts.append(str(message.segment("OBX")(5)))
+        writer.writemessage(message.create_ack())
+        await writer.drain()
+        writer.close()
+
+    async def serve() -> None:
+        server = await hl7.mllp.start_hl7_server(answer, "127.0.0.1", 0, encoding="utf-8")
+        ports.append(server.sockets[0].getsockname()[1])
+        is_up.set()
+        async with server:
+            await is_over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    is_up.wait(LONG_S)
+    yield ports[0], texts
+    loop.call_soon_threadsafe(is_over.set)
+    thread.join(LONG_S)
+    loop.close()
+
+
+@contextmanager
+def raw_peer(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A listener that lets `talk` have each connection and closes it afterwards; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            try:
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        talk(connection)
+            except OSError:
+                return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(LONG_S)
+
+
+def make_certificates(folder: Path, authority: str = "Test CA") -> tuple[Tls, Tls]:
+    """A throw-away authority and two certificates for 127.0.0.1: one for the server, one for the client."""
+    require("openssl")
+    folder.mkdir(parents=True, exist_ok=True)
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"]
+    _openssl(folder, "req", "-x509", *curve, "-subj", f"/CN={authority}", "-keyout", "ca.key", "-out", "ca.pem")
+    for who in ("server", "client"):
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+        plain = ["-addext", "basicConstraints=critical,CA:FALSE"]
+        out = ["-keyout", f"{who}.key", "-out", f"{who}.pem"]
+        _openssl(folder, "req", "-x509", *curve, "-subj", f"/CN={who}", *signed, *plain, *out)
+    server, client = (
+        Tls(certificate=folder / f"{who}.pem", key=folder / f"{who}.key", ca=folder / "ca.pem")
+        for who in ("server", "client")
+    )
+    return server, client
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, check=True, timeout=60)

@@ -1,0 +1,41 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicom_node.errors import PeerUnreachable
+from integration.framing import Deframer, frame
+
+
+@given(
+    messages=st.lists(
+        st.binary(max_size=60).filter(lambda each: b"\x0b" not in each and b"\x1c" not in each), max_size=5
+    ),
+    noise=st.binary(max_size=9).filter(lambda each: b"\x0b" not in each and b"\x1c" not in each),
+    cuts=st.lists(st.integers(min_value=1, max_value=7), max_size=200),
+)
+def test_messages_survive_any_split_of_the_stream(messages: list[bytes], noise: bytes, cuts: list[int]) -> None:
+    stream = b"".join(noise + frame(each) for each in messages)
+    deframer, got = Deframer(), []
+
+    for size in cuts:
+        got += deframer.feed(stream[:size])
+        stream = stream[size:]
+    got += deframer.feed(stream)
+
+    assert got == messages
+
+
+def test_block_cut_off_by_the_next_one_is_dropped() -> None:
+    assert Deframer().feed(b"\x0bMSH|half" + frame(b"MSH|whole")) == [b"MSH|whole"]
+
+
+def test_end_without_a_start_is_dropped() -> None:
+    assert Deframer().feed(b"rest\x1c\r" + frame(b"MSH|whole")) == [b"MSH|whole"]
+
+
+def test_message_above_the_limit_is_refused() -> None:
+    deframer = Deframer(max_bytes=100)
+    assert deframer.feed(frame(b"x" * 90)) == [b"x" * 90]
+
+    with pytest.raises(PeerUnreachable, match="more than 100 bytes"):
+        deframer.feed(b"\x0b" + b"x" * 100)

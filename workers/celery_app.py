@@ -1,0 +1,41 @@
+"""The Celery worker: a task is the ring of a bell and the job's row the truth, so a task never fails or retries."""
+
+import threading
+
+from celery import Celery
+from celery.apps.worker import Worker
+
+from dicom_node.queue import QUEUE_NAME, TASK_NAME, make_broker
+from workers.inference import Reader, infer
+
+
+def serve_broker(reader: Reader, stop: threading.Event) -> None:
+    """Consume bells until told to stop. Threads, never prefork: a forked child may not use CUDA or start processes."""
+    app = make_app(reader)
+    worker = app.Worker(
+        pool="threads",
+        concurrency=reader.settings.inference_threads,
+        queues=[QUEUE_NAME],
+        loglevel="WARNING",
+        optimization="fair",
+        without_gossip=True,
+        without_mingle=True,
+    )
+    threading.Thread(target=_stop_when_told, args=(worker, stop), daemon=True).start()
+    worker.start()
+
+
+def make_app(reader: Reader) -> Celery:
+    """The application with its one task."""
+    app = make_broker(reader.settings)
+
+    @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]  # Celery ships no types
+    def infer_job(job_id: int) -> None:
+        infer(reader, job_id)
+
+    return app
+
+
+def _stop_when_told(worker: Worker, stop: threading.Event) -> None:
+    stop.wait()
+    worker.stop()

@@ -1,0 +1,168 @@
+"""One job from QUEUED to its answer: a draft, a named reason for skipping, another try, or a failure for a person."""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from sqlmodel import Session, col, select
+
+from dicom_node import logs
+from dicom_node.clock import Clock
+from dicom_node.config import Settings
+from dicom_node.database import Sessions
+from dicom_node.errors import NodeError, Transient
+from dicom_node.lifecycle import advance, begin, claim, put_back
+from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series
+from dicom_node.states import JobState
+from dicom_node.storage import InstanceStore
+from workers.llavarad.findings import Findings, Writer
+from workers.pixels import read_pixels
+from workers.selection import Candidate, Chosen, Skipped, SkipReason, choose_frontal
+
+_RETRY_AFTER_S = 5.0
+_LEASE_MARGIN_S = 60.0
+
+_log = logs.get("inference")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What drafting needs: where the images are, who writes, and the rules."""
+
+    sessions: Sessions
+    store: InstanceStore
+    writer: Writer
+    settings: Settings
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A claimed job, detached from its transaction."""
+
+    job: Job
+    choice: Chosen | Skipped
+
+
+def infer(reader: Reader, job_id: int | None = None) -> bool:
+    """Draft the given job, or the most urgent due one. False: there was nothing to claim.
+
+    The second of the three catchers: whatever happens ends in a state of the job.
+    """
+    task = _claim(reader, job_id)
+    if task is None:
+        return False
+    log = _log.bind(job=task.job.id, study=task.job.study_id, attempt=task.job.attempts)
+    started = time.monotonic()
+    try:
+        _answer(reader, task)
+        log.info("job_answered", seconds=round(time.monotonic() - started, 3))
+    except Transient as error:
+        log.warning("job_put_back", reason=str(error))
+        _put_back(reader, task.job, str(error))
+    except NodeError as error:
+        log.error("job_failed", reason=str(error), trace=logs.places(error))
+        _settle(reader, task.job, JobState.FAILED, str(error))
+    except Exception as error:  # noqa: BLE001  unknown: a person must look
+        log.error("job_failed", trace=logs.places(error))
+        _settle(reader, task.job, JobState.FAILED, f"unexpected {type(error).__name__}: see the log")
+    return True
+
+
+def _claim(reader: Reader, job_id: int | None) -> _Task | None:
+    only = () if job_id is None else (col(Job.id) == job_id,)
+    lease_s = reader.settings.inference_timeout_s * (reader.settings.inference_threads + 1) + _LEASE_MARGIN_S
+    with reader.sessions.begin() as session:
+        job = claim(session, Job, *only, now=reader.clock(), lease_s=lease_s)
+        return _Task(job, _choose(session, job, reader.settings)) if job else None
+
+
+def _choose(session: Session, job: Job, settings: Settings) -> Chosen | Skipped:
+    rows = session.exec(select(Instance, Series).join(Series).where(Series.study_id == job.study_id)).all()
+    choice = choose_frontal([_candidate(instance, series, settings) for instance, series in rows])
+    if isinstance(choice, Chosen):
+        earlier = _earlier_revision(session, job, choice.instance)
+        if earlier is not None:
+            return Skipped(SkipReason.UNCHANGED, f"revision {earlier}")
+    return choice
+
+
+def _candidate(instance: Instance, series: Series, settings: Settings) -> Candidate:
+    peer = settings.peer(instance.calling_ae)
+    return Candidate(instance, series.modality, assume_chest=peer.assume_chest, assume_frontal=peer.assume_frontal)
+
+
+def _earlier_revision(session: Session, job: Job, instance: Instance) -> int | None:
+    """The revision of this study that was drafted from the same image already."""
+    drafted = select(Job.revision).join(Report).where(Job.study_id == job.study_id, Report.instance_id == instance.id)
+    return session.exec(drafted.order_by(col(Job.revision))).first()
+
+
+def _answer(reader: Reader, task: _Task) -> None:
+    if isinstance(task.choice, Skipped):
+        _settle(reader, task.job, JobState.SKIPPED, task.choice.words)
+        return
+    pixels = read_pixels(reader.store.open(task.choice.instance.path))
+    findings = reader.writer.write_findings(pixels, indication=None)
+    _report(reader, task.job, task.choice.instance, findings)
+
+
+def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) -> None:
+    """Store the draft and one delivery per destination, in the transaction that ends the job's inference."""
+    now, settings = reader.clock(), reader.settings
+    with reader.sessions.begin() as session:
+        session.add(job)
+        if not advance(session, job, JobState.REPORTED, now=now, reason="draft stored"):
+            return  # the lease was lost; whoever has it now will answer
+        report = _report_row(reader, job, instance, findings)
+        session.add(report)
+        session.flush()
+        for kind, destination in _destinations(settings):
+            row = Delivery(
+                report_id=cast(int, report.id),
+                kind=kind,
+                destination=destination,
+                priority=job.priority,
+                due_at=now,
+                created_at=now,
+            )
+            begin(session, row, now, reason=f"for {destination}")
+        if not settings.destination_names:
+            advance(session, job, JobState.DONE, now=now, reason="no destination is configured: the draft is kept here")
+
+
+def _report_row(reader: Reader, job: Job, instance: Instance, findings: Findings) -> Report:
+    identity = reader.writer.identity
+    return Report(
+        job_id=cast(int, job.id),
+        instance_id=cast(int, instance.id),
+        findings=findings.text,
+        model_name=identity.name,
+        model_version=identity.version,
+        model_digest=identity.digest,
+        token_count=findings.token_count,
+        cropped_fraction=findings.cropped_fraction,
+        seconds=findings.seconds,
+        created_at=reader.clock(),
+    )
+
+
+def _destinations(settings: Settings) -> list[tuple[DeliveryKind, str]]:
+    return [(DeliveryKind.SR, each.name) for each in settings.pacs] + [
+        (DeliveryKind.ORU, each.name) for each in settings.ris
+    ]
+
+
+def _settle(reader: Reader, job: Job, state: JobState, reason: str) -> None:
+    with reader.sessions.begin() as session:
+        session.add(job)
+        advance(session, job, state, now=reader.clock(), reason=reason)
+
+
+def _put_back(reader: Reader, job: Job, reason: str) -> None:
+    now = reader.clock()
+    due_at = now + timedelta(seconds=_RETRY_AFTER_S * job.attempts)
+    with reader.sessions.begin() as session:
+        session.add(job)
+        put_back(session, job, now=now, due_at=due_at, max_attempts=reader.settings.max_job_attempts, reason=reason)

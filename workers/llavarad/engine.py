@@ -1,0 +1,109 @@
+"""The model at work: a folder becomes an engine, an image becomes findings."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Literal, Self
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput
+from workers.llavarad.checkpoint import CONFIG, TOKENIZER, build_empty, load_weights, verify
+from workers.llavarad.config import read_config
+from workers.llavarad.findings import EngineIdentity, Findings, Writer
+from workers.llavarad.model import LlavaRad
+from workers.llavarad.preprocess import to_tensor
+from workers.llavarad.prompt import prompt_chunks, prompt_template
+from workers.llavarad.tokenizer import ChunkTokenizer, read_tokenizer
+from workers.llavarad.vision import grey_image
+
+__all__ = ["Engine", "EngineIdentity", "Findings", "Writer"]
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Engine:
+    """A loaded, warm LLaVA-Rad. Several threads may call it; it writes one draft at a time."""
+
+    def __init__(
+        self, model: LlavaRad, tokenizer: ChunkTokenizer, *, identity: EngineIdentity, max_new_tokens: int
+    ) -> None:
+        self.identity = identity
+        self._model = model
+        self._tokenizer = tokenizer
+        self._max_new_tokens = max_new_tokens
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, model_dir: Path, *, max_new_tokens: int = 256, device: Device = "auto") -> Self:
+        """Verify and load a model folder, then read one grey image at full size.
+
+        float32 on a CPU, bfloat16 on a GPU. Raises BadCheckpoint, or EngineLost if memory does not suffice.
+        """
+        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # theirs has no types
+        where = _choose(device)
+        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+        files = verify(model_dir)
+        config = read_config(model_dir / CONFIG)
+        tokenizer = read_tokenizer(model_dir / TOKENIZER, config.language)
+        model = build_empty(config).eval().requires_grad_(False)
+        with _faults():
+            load_weights(model, model_dir, files, dtype, where)
+        digest = _digest(files, {"do_sample": False, "max_new_tokens": max_new_tokens, "dtype": str(dtype)})
+        identity = EngineIdentity(config.name, config.version, digest)
+        engine = cls(model, tokenizer, identity=identity, max_new_tokens=max_new_tokens)
+        engine._warm_up()
+        return engine
+
+    def write_findings(self, pixels: NDArray[np.uint8], indication: str | None) -> Findings:
+        """Draft the findings of one frontal radiograph.
+
+        pixels: (H, W), 0 black to 255 white. Raises EngineLost, UndecodablePixels or InvalidOutput.
+        """
+        with self._lock, _faults(), torch.inference_mode():
+            started = monotonic()
+            prepared = to_tensor(pixels, self._model.config.image_size_px)
+            image = torch.from_numpy(prepared.tensor).unsqueeze(0)
+            ids = self._model.write(image, *self._prompt(indication), max_new_tokens=self._max_new_tokens)
+            seconds = monotonic() - started
+        text = self._tokenizer.text(ids)
+        if not text:
+            raise InvalidOutput("the model wrote nothing")
+        return Findings(text, len(ids), seconds, prepared.cropped_fraction)
+
+    def _prompt(self, indication: str | None) -> tuple[list[int], list[int]]:
+        before, after = prompt_chunks(indication)
+        return self._tokenizer.first_ids(before), self._tokenizer.next_ids(after)
+
+    def _warm_up(self) -> None:
+        with _faults(), torch.inference_mode():
+            logits = self._model(grey_image(self._model.config), *self._prompt(None), last=1)
+        if not bool(torch.isfinite(logits).all()):
+            raise BadCheckpoint("the model computes numbers that are not finite: its weights are damaged")
+
+
+def _choose(device: Device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _digest(files: dict[str, str], generation: dict[str, object]) -> str:
+    facts = {"files": files, "prompt": prompt_template(), "generation": generation}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    # torch reports a full memory and a broken device alike, as RuntimeError; after either do not trust this process.
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise EngineLost(f"the model stopped with {type(error).__name__}") from error

@@ -1,0 +1,53 @@
+"""The worker role: the model in a child process, threads that submit to it, the table or the broker as the bell."""
+
+import threading
+
+from dicom_node import logs
+from dicom_node.clock import utc_now
+from dicom_node.config import Settings
+from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.models import Job
+from dicom_node.orphans import take_over
+from dicom_node.rounds import every
+from dicom_node.storage import InstanceStore
+from workers.celery_app import serve_broker
+from workers.engine_process import EngineProcess
+from workers.inference import Reader, infer
+
+_log = logs.get("worker")
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Load the model, then take jobs until told to stop."""
+    engine = open_database(settings)
+    require_current_schema(engine)
+    _log.info("model_loading")
+    writer = EngineProcess(
+        settings.checkpoint_dir, max_new_tokens=settings.max_new_tokens, timeout_s=settings.inference_timeout_s
+    )
+    writer.start()
+    identity = writer.identity
+    _log.info("model_ready", model=identity.name, version=identity.version, digest=identity.digest)
+    reader = Reader(make_sessions(engine), InstanceStore(settings.instances_dir), writer, settings, utc_now)
+    lock = take_over(engine, reader.sessions, settings, utc_now(), Job)
+    try:
+        if settings.broker_url is None:
+            _serve_table(reader, stop)
+        else:
+            serve_broker(reader, stop)
+    finally:
+        writer.close()
+        del lock  # held until here: nobody else may take our rows for orphans
+
+
+def _serve_table(reader: Reader, stop: threading.Event) -> None:
+    """Without a broker: several threads claim from the job table."""
+    interval_s = reader.settings.poll_interval_s
+    threads = [
+        threading.Thread(target=every, args=(interval_s, stop, lambda: infer(reader)), name=f"reader-{number}")
+        for number in range(reader.settings.inference_threads)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
