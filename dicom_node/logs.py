@@ -9,7 +9,6 @@ import logging
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any, TextIO
@@ -109,7 +108,6 @@ def _quieten_libraries() -> None:
 
 def _capture_the_uncaught() -> None:
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 

@@ -1,5 +1,6 @@
 """The roles by name. Each is one process; a role's code is imported only in the process that plays it."""
 
+import os
 import pkgutil
 import signal
 import sys
@@ -52,6 +53,8 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 def _stop_with_supervisor(stop: threading.Event) -> None:
-    # The supervisor holds the other end of our stdin; it closes when the supervisor dies, however it dies.
-    sys.stdin.buffer.read()
+    # The supervisor holds the other end of our stdin; it closes when the supervisor dies, however it dies. Not by
+    # sys.stdin: its lock, held by a reading thread, keeps the interpreter from shutting down.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     stop.set()

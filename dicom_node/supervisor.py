@@ -11,8 +11,8 @@ from dicom_node.config import Settings
 from dicom_node.database import migrate, open_database
 from dicom_node.roles import ROLES, stop_on_signals
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
-_HEALTHY_AFTER_S = 60.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
+_HEALTHY_AFTER_S = 10.0
 _LOOK_EVERY_S = 0.1
 _TERM_TIMEOUT_S = 35.0
 
@@ -64,6 +64,9 @@ class Child:
             _log.error("role_killed", kind=self.role)
             self.process.kill()
             self.process.wait()
+        finally:
+            if self.process.stdin:
+                self.process.stdin.close()
 
 
 def up(settings: Settings) -> int:

@@ -19,6 +19,8 @@ _DELIMITERS = {ord(character) for character in "\r\n\t\f^="}  # PS3.5 6.1.2.5.3:
 _REPLACEMENT = "\ufffd"
 _NOT_JIS = frozenset("\\~")  # JIS X 0201 has ¥ and an overline in their places
 _HALF_WIDTH_KATAKANA = ("\uff61", "\uff9f")
+# PS3.3 C.12.1.1.2: sets of two bytes for a character, without ASCII, and the escape that begins them
+_JAPANESE = {python_encoding["ISO 2022 IR 87"]: b"\x1b$B", python_encoding["ISO 2022 IR 159"]: b"\x1b$(D"}
 
 
 def parse_terms(specific_character_set: str) -> Terms:
@@ -49,7 +51,7 @@ def decode(value: bytes, terms: Terms) -> str:
 def holds(terms: Terms, text: str, *, is_name: bool) -> bool:
     """Say whether the set encodes the text strictly. Each component of a name may use another code (PS3.5 6.2.1)."""
     codecs = _codecs(terms)
-    if _JIS_CODEC in codecs and not _NOT_JIS.isdisjoint(text):
+    if codecs[0] in _JAPANESE or (_JIS_CODEC in codecs and not _NOT_JIS.isdisjoint(text)):
         return False
     parts = re.split(r"[\^=]", text) if is_name else [text]
     return all(any(_encodes(codec, part) for codec in codecs) for part in parts)
@@ -70,10 +72,14 @@ def _codecs(terms: Terms) -> list[str]:
 def _encodes(codec: str, text: str) -> bool:
     if codec == _DEFAULT_CODEC:
         return text.isascii()
-    if codec == _JIS_CODEC:  # Python's codec is Shift JIS, which holds more than ISO_IR 13
+    if (
+        codec == _JIS_CODEC
+    ):  # Python's codec is Shift JIS, which holds more than ISO_IR 13; pydicom takes one half at once
         first, last = _HALF_WIDTH_KATAKANA
-        return all(character.isascii() or first <= character <= last for character in text)
+        return text.isascii() or all(first <= character <= last for character in text)
     try:
+        if codec in _JAPANESE:  # Python's codecs switch to further sets, which were not declared
+            return all(each.isascii() or each.encode(codec).startswith(_JAPANESE[codec]) for each in text)
         text.encode(codec)
     except UnicodeEncodeError:
         return False

@@ -1,5 +1,7 @@
 """The draft as an HL7 2.5.1 ORU^R01: MSH PID PV1 ORC OBR TQ1 OBX+ (HL7 2.5.1 §7.3.1, IHE RAD-28 mapping)."""
 
+from dataclasses import dataclass
+
 from pydicom.sr.coding import Code
 
 from dicom_node.config import MllpDestination
@@ -45,6 +47,15 @@ _ROUTINE_TIMING = "^^^^^R"  # OBR-27, for receivers older than TQ1
 _ROUTINE = "R^Routine^HL70485"  # TQ1-9
 
 
+@dataclass(frozen=True)
+class _Row:
+    value_type: str  # OBX-2
+    code: Code  # OBX-3
+    value: str  # OBX-5, not yet escaped
+    status: str  # OBX-11
+    sub_id: str = ""  # OBX-4
+
+
 def build_oru(document: ReportDocument, destination: MllpDestination) -> str:
     """Make the message as ER7 text; segments end with CR. Equal arguments give equal messages.
 
@@ -57,13 +68,13 @@ def build_oru(document: ReportDocument, destination: MllpDestination) -> str:
             raise InvalidOutput(f"ORU: {name} is empty, expected text")
     header = SourceHeader.of(document.evidence)
     segments = [
-        _message_header(document, destination, header),
+        _message_header(document, destination),
         _patient(header),
         _visit(header),
         _order(header),
-        _request(document, destination.result_status, header),
+        _request(document, destination.result_status),
         _segment("TQ1", {1: "1", 9: _ROUTINE}),
-        *_observations(document, destination.result_status, header),
+        *_observations(document, destination.result_status),
     ]
     return "".join(f"{segment}\r" for segment in segments)
 
@@ -81,7 +92,7 @@ def control_id(document: ReportDocument, destination: MllpDestination) -> str:
     return derive_control_id(study_uid, document.model.digest, "oru", str(document.revision), destination.name)
 
 
-def _message_header(document: ReportDocument, destination: MllpDestination, header: SourceHeader) -> str:
+def _message_header(document: ReportDocument, destination: MllpDestination) -> str:
     fields = {
         2: _ENCODING_CHARACTERS,
         3: escape(document.sending_application),
@@ -120,19 +131,20 @@ def _order(header: SourceHeader) -> str:
     return _segment("ORC", {1: _RESULTS_FOLLOW, 2: escape(order.placer), 3: escape(order.filler), 5: _IN_PROCESS})
 
 
-def _request(document: ReportDocument, status: str, header: SourceHeader) -> str:
+def _request(document: ReportDocument, status: str) -> str:
+    header = SourceHeader.of(document.evidence)
     order = read_order(header)
-    procedures = procedure_codes(header)
+    procedure = next(map(coded, procedure_codes(header)), "")
     return _segment(
         "OBR",
         {
             1: "1",
             2: escape(order.placer),
             3: escape(order.filler),
-            4: coded(procedures[0] if procedures else REPORT),
+            4: procedure or coded(REPORT),
             7: study_time(header, document.time_zone),
             16: person(header.text("RequestingPhysician")),
-            18: escape(order.accession),  # IHE RAD: 18 accession, 19 requested procedure, 20 procedure step
+            18: escape(order.accession),  # 18 to 20 as IHE RAD maps them
             19: escape(order.requested_procedure_id),
             20: escape(order.scheduled_step_id),
             22: timestamp(document.drafted_at, document.time_zone),
@@ -140,39 +152,38 @@ def _request(document: ReportDocument, status: str, header: SourceHeader) -> str
             25: status,
             27: _ROUTINE_TIMING,
             31: reason(" ".join(split_lines(document.indication))),
-            32: "",  # principal result interpreter: no person has interpreted this
-            44: coded(procedures[0]) if procedures else "",
+            # 32, principal result interpreter, stays empty: no person has interpreted this
+            44: procedure,
         },
     )
 
 
-def _observations(document: ReportDocument, status: str, header: SourceHeader) -> list[str]:
+def _observations(document: ReportDocument, status: str) -> list[str]:
     """The study, then the disclaimer, then the draft line by line, then the SR that holds the same text."""
     lines = (" ".join(split_lines(document.disclaimer)), *filter(None, split_lines(document.findings)))
+    study_uid = SourceHeader.of(document.evidence).require("StudyInstanceUID")
     rows = [
-        ("ST", STUDY_INSTANCE_UID, "", header.require("StudyInstanceUID"), UID_STATUS),
-        *(("TX", FINDINGS, str(number), line, status) for number, line in enumerate(lines, 1)),
-        ("ST", SR_SOP_INSTANCE_UID, "", str(sr_sop_instance_uid(document)), UID_STATUS),
+        _Row("ST", STUDY_INSTANCE_UID, study_uid, UID_STATUS),
+        *(_Row("TX", FINDINGS, line, status, str(number)) for number, line in enumerate(lines, 1)),
+        _Row("ST", SR_SOP_INSTANCE_UID, sr_sop_instance_uid(document), UID_STATUS),
     ]
-    return [_observation(document, number, *row) for number, row in enumerate(rows, 1)]
+    return [_observation(document, row, number=number) for number, row in enumerate(rows, 1)]
 
 
-def _observation(
-    document: ReportDocument, number: int, value_type: str, code: Code, sub_id: str, value: str, status: str
-) -> str:
+def _observation(document: ReportDocument, row: _Row, *, number: int) -> str:
     model = document.model
     return _segment(
         "OBX",
         {
             1: str(number),
-            2: value_type,
-            3: coded(code),
-            4: sub_id,
-            5: escape(value),
-            11: status,
+            2: row.value_type,
+            3: coded(row.code),
+            4: row.sub_id,
+            5: escape(row.value),
+            11: row.status,
             14: timestamp(document.drafted_at, document.time_zone),
             15: components(document.node_name, "AI device", "L"),
-            16: "",  # responsible observer: no person
+            # 16, responsible observer, stays empty: no person
             17: components(model.name, f"{model.name} {model.version}", "L"),
             18: components(document.node_name, MANUFACTURER),
         },

@@ -38,7 +38,7 @@ def patient_name(name: str) -> str:
     given = [(group, code) for group, code in zip(groups, NAME_REPRESENTATIONS, strict=False) if group.strip("^")]
     if not given:
         return NO_NAME
-    if [code for _, code in given] == NAME_REPRESENTATIONS[:1]:
+    if tuple(code for _, code in given) == NAME_REPRESENTATIONS[:1]:
         return components(*_name_parts(groups[0]))
     return "~".join(components(*_name_parts(group), "", "", code) for group, code in given)
 

@@ -1,5 +1,7 @@
 """The last look at an ORU before it leaves: hl7apy for the structure, an own tokenizer for what it says."""
 
+from dataclasses import dataclass
+
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_message
@@ -30,72 +32,99 @@ _COMPLAINTS = (HL7apyException, ValueError, TypeError, AttributeError, LookupErr
 _Segment = list[str]  # [n] is field n
 
 
+@dataclass(frozen=True)
+class _Message:
+    """An ORU cut into fields by this module and nothing else."""
+
+    segments: list[_Segment]
+
+    @classmethod
+    def read(cls, text: str) -> "_Message":
+        return cls([_split(segment) for segment in text.removesuffix("\r").split("\r")])
+
+    @property
+    def names(self) -> list[str]:
+        return [segment[0] for segment in self.segments]
+
+    @property
+    def observations(self) -> list[_Segment]:
+        return self.segments[len(_ORDER) :]
+
+    def field(self, name: str, number: int) -> str:
+        """Of one of the segments that come once."""
+        return _field(self.segments[_ORDER.index(name)], number)
+
+    def values(self, code: str) -> list[str]:
+        """OBX-5 of all rows with that OBX-3.1."""
+        return [unescape(_field(each, 5)) for each in self.observations if _component(_field(each, 3), 1) == code]
+
+
 def check_oru(payload: bytes, document: ReportDocument, destination: MllpDestination) -> None:
     """Raises InvalidOutput, naming the field, unless the bytes say this draft about this patient and study."""
     if any(byte in payload for byte in _FRAMING):
         raise InvalidOutput("ORU gate: payload has a framing character, expected none")
     try:
-        message = payload.decode("utf-8")
+        text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidOutput("ORU gate: payload is not UTF-8") from error
-    segments = [_split(segment) for segment in message.removesuffix("\r").split("\r")]
-    _check_structure(message, segments)
-    fixed = {segment[0]: segment for segment in segments[: len(_ORDER)]}
-    observations = segments[len(_ORDER) :]
-    _check_identity(fixed, observations, document)
-    _check_status(fixed["OBR"], observations, destination)
-    _check_text(observations, document)
+    message = _Message.read(text)
+    _check_structure(message, text)
+    _check_patient(message, document)
+    _check_study(message, document)
+    _check_status(message, destination)
+    _check_text(message, document)
 
 
-def _check_structure(message: str, segments: list[_Segment]) -> None:
-    names = [segment[0] for segment in segments]
-    _equal("segments", names, _ORDER + ["OBX"] * (len(names) - len(_ORDER)))
-    _equal("MSH-2", _field(segments[0], 2), "^~\\&")
-    _equal("MSH-18", _field(segments[0], 18), "UNICODE UTF-8")
+def _check_structure(message: _Message, text: str) -> None:
+    _equal("segments", message.names, _ORDER + ["OBX"] * len(message.observations))
+    _equal("MSH-2", message.field("MSH", 2), "^~\\&")
+    _equal("MSH-18", message.field("MSH", 18), "UNICODE UTF-8")
     try:
-        parse_message(message, validation_level=VALIDATION_LEVEL.STRICT).validate()
+        parse_message(text, validation_level=VALIDATION_LEVEL.STRICT).validate()
     except _COMPLAINTS as error:  # its text quotes the value
         raise InvalidOutput(f"ORU gate: hl7apy refuses the message ({type(error).__name__})") from error
 
 
-def _check_identity(fixed: dict[str, _Segment], observations: list[_Segment], document: ReportDocument) -> None:
+def _check_patient(message: _Message, document: ReportDocument) -> None:
     header = SourceHeader.of(document.evidence)
-    patient, order = fixed["PID"], read_order(header)
-    _equal("PID-3.1", _component(_field(patient, 3), 1), header.text("PatientID"))
-    _equal("PID-3.4", _component(_field(patient, 3), 4), _authority(header))
-    _equal("PID-5", _read_name(_field(patient, 5)), _plain_name(header.text("PatientName")))
-    _equal("PID-7", _field(patient, 7), header.text("PatientBirthDate"))
-    _equal("PID-8", _field(patient, 8), header.text("PatientSex"))
+    identifier = message.field("PID", 3)
+    _equal("PID-3", "~" in identifier, False)
+    _equal("PID-3.1", _component(identifier, 1), header.text("PatientID"))
+    _equal("PID-3.4", _component(identifier, 4), _authority(header))
+    _equal("PID-5", _read_name(message.field("PID", 5)), _plain_name(header.text("PatientName")))
+    _equal("PID-7", message.field("PID", 7), header.text("PatientBirthDate"))
+    _equal("PID-8", message.field("PID", 8), header.text("PatientSex"))
+
+
+def _check_study(message: _Message, document: ReportDocument) -> None:
+    header = SourceHeader.of(document.evidence)
+    order = read_order(header)
     for name in ("ORC", "OBR"):
-        _equal(f"{name}-2", unescape(_field(fixed[name], 2)), order.placer)
-        _equal(f"{name}-3", unescape(_field(fixed[name], 3)), order.filler)
-    _equal("OBR-18", unescape(_field(fixed["OBR"], 18)), order.accession)
-    _equal("OBX-5, study", _values(observations, STUDY_INSTANCE_UID.value), [header.text("StudyInstanceUID")])
-    _equal("OBX-5, SR", _values(observations, SR_SOP_INSTANCE_UID.value), [sr_sop_instance_uid(document)])
+        _equal(f"{name}-2", unescape(message.field(name, 2)), order.placer)
+        _equal(f"{name}-3", unescape(message.field(name, 3)), order.filler)
+    _equal("OBR-18", unescape(message.field("OBR", 18)), order.accession)
+    _equal("OBX-5, study", message.values(STUDY_INSTANCE_UID.value), [header.text("StudyInstanceUID")])
+    _equal("OBX-5, SR", message.values(SR_SOP_INSTANCE_UID.value), [sr_sop_instance_uid(document)])
 
 
-def _check_status(request: _Segment, observations: list[_Segment], destination: MllpDestination) -> None:
+def _check_status(message: _Message, destination: MllpDestination) -> None:
     """P or R and nothing else; O on the rows that name objects; no person answers for any of it."""
     status = destination.result_status
     _equal("result_status", status in DRAFT_STATUSES, True)
-    _equal("OBR-25", _field(request, 25), status)
-    _equal("OBR-32", _field(request, 32), "")
-    for observation in observations:
+    _equal("OBR-25", message.field("OBR", 25), status)
+    _equal("OBR-32", message.field("OBR", 32), "")
+    for observation in message.observations:
         expected = status if _field(observation, 2) == "TX" else UID_STATUS
         _equal("OBX-11", _field(observation, 11), expected)
         _equal("OBX-16", _field(observation, 16), "")
 
 
-def _check_text(observations: list[_Segment], document: ReportDocument) -> None:
+def _check_text(message: _Message, document: ReportDocument) -> None:
     """Every TX row is findings, the disclaimer comes first, and no line is lost, added or changed."""
-    texts = [unescape(_field(each, 5)) for each in observations if _field(each, 2) == "TX"]
-    _equal("OBX-3", _values(observations, FINDINGS.value), texts)
+    texts = [unescape(_field(each, 5)) for each in message.observations if _field(each, 2) == "TX"]
+    _equal("OBX-3", message.values(FINDINGS.value), texts)
     _equal("OBX-5, disclaimer", texts[:1], [" ".join(split_lines(document.disclaimer))])
     _equal("OBX-5, findings", texts[1:], [line for line in split_lines(document.findings) if line])
-
-
-def _values(observations: list[_Segment], code: str) -> list[str]:
-    return [unescape(_field(each, 5)) for each in observations if _component(_field(each, 3), 1) == code]
 
 
 def _split(segment: str) -> _Segment:

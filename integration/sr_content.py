@@ -48,11 +48,16 @@ def describe_content(target: Dataset, document: ReportDocument) -> None:
     put(target, "ContinuityOfContent", "SEPARATE")
     template = make_item(MappingResource="DCMR", TemplateIdentifier=TEMPLATE)
     put(target, "ContentTemplateSequence", [template])
-    procedures = [_code(_MODIFIER, PROCEDURE_REPORTED, code) for code in procedure_codes(source)]
+    procedures = [_code(PROCEDURE_REPORTED, code, relationship=_MODIFIER) for code in procedure_codes(source)]
     put(
         target,
         "ContentSequence",
-        [_code(_MODIFIER, LANGUAGE, ENGLISH), *procedures, *_observer(document), *_sections(document, source)],
+        [
+            _code(LANGUAGE, ENGLISH, relationship=_MODIFIER),
+            *procedures,
+            *_observer(document),
+            *_sections(document, source),
+        ],
     )
 
 
@@ -70,56 +75,56 @@ def procedure_codes(source: SourceHeader) -> tuple[Code, ...]:
 
 
 def _sections(document: ReportDocument, source: SourceHeader) -> list[Dataset]:
-    finding = _text(_CONTAINS, FINDING, join_lines(document.findings))
+    finding = _text(FINDING, join_lines(document.findings))
     put(finding, "ContentSequence", [_image(source)])
-    sections = [_section(SUMMARY, [_text(_CONTAINS, SUMMARY, join_lines(document.disclaimer))])]
+    sections = [_section(SUMMARY, [_text(SUMMARY, join_lines(document.disclaimer))])]
     if indication := join_lines(document.indication):
-        sections.append(_section(INDICATIONS, [_text(_CONTAINS, REQUEST, indication)]))
+        sections.append(_section(INDICATIONS, [_text(REQUEST, indication)]))
     return [*sections, _section(FINDINGS, [finding])]
 
 
 def _observer(document: ReportDocument) -> list[Dataset]:
     """Source: PS3.16 TID 1002, TID 1004. The observer is the model on this node."""
     return [
-        _code(_CONTEXT, OBSERVER_TYPE, DEVICE),
-        _uid(_CONTEXT, DEVICE_UID, model_device_uid(document.model)),
-        _text(_CONTEXT, DEVICE_NAME, document.node_name),
-        _text(_CONTEXT, DEVICE_MANUFACTURER, MANUFACTURER),
-        _text(_CONTEXT, DEVICE_MODEL, document.model.name),
-        _text(_CONTEXT, DEVICE_SERIAL, document.model.digest),
+        _code(OBSERVER_TYPE, DEVICE, relationship=_CONTEXT),
+        _uid(DEVICE_UID, model_device_uid(document.model), relationship=_CONTEXT),
+        _text(DEVICE_NAME, document.node_name, relationship=_CONTEXT),
+        _text(DEVICE_MANUFACTURER, MANUFACTURER, relationship=_CONTEXT),
+        _text(DEVICE_MODEL, document.model.name, relationship=_CONTEXT),
+        _text(DEVICE_SERIAL, document.model.digest, relationship=_CONTEXT),
     ]
 
 
 def _section(name: Code, items: Iterable[Dataset]) -> Dataset:
-    section = _named(_CONTAINS, "CONTAINER", name)
+    section = _named("CONTAINER", name, relationship=_CONTAINS)
     put(section, "ContinuityOfContent", "SEPARATE")
     put(section, "ContentSequence", items)
     return section
 
 
-def _text(relationship: str, name: Code, value: str) -> Dataset:
-    item = _named(relationship, "TEXT", name)
+def _text(name: Code, value: str, *, relationship: str = _CONTAINS) -> Dataset:
+    item = _named("TEXT", name, relationship=relationship)
     put(item, "TextValue", value)
     return item
 
 
-def _code(relationship: str, name: Code, value: Code) -> Dataset:
-    item = _named(relationship, "CODE", name)
+def _code(name: Code, value: Code, *, relationship: str) -> Dataset:
+    item = _named("CODE", name, relationship=relationship)
     put(item, "ConceptCodeSequence", [code_item(value)])
     return item
 
 
-def _uid(relationship: str, name: Code, value: UID) -> Dataset:
-    item = _named(relationship, "UIDREF", name)
+def _uid(name: Code, value: UID, *, relationship: str) -> Dataset:
+    item = _named("UIDREF", name, relationship=relationship)
     put(item, "UID", value)
     return item
 
 
 def _image(source: SourceHeader) -> Dataset:
-    item = _named(_INFERRED, "IMAGE", SOURCE)
+    item = _named("IMAGE", SOURCE, relationship=_INFERRED)
     put(item, "ReferencedSOPSequence", [image_reference(source)])
     return item
 
 
-def _named(relationship: str, value_type: str, name: Code) -> Dataset:
+def _named(value_type: str, name: Code, *, relationship: str) -> Dataset:
     return make_item(RelationshipType=relationship, ValueType=value_type, ConceptNameCodeSequence=[code_item(name)])

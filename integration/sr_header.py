@@ -47,6 +47,7 @@ COPIED_IF_PRESENT = (
     "TimezoneOffsetFromUTC",  # governs the copied Study Date and Time
 )
 _ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")  # PS3.3 10.14
+_OTHER_ID = ("PatientID", "TypeOfPatientID", "IssuerOfPatientID")  # PS3.3 C.7.1.1
 
 
 def describe_patient_and_study(target: Dataset, source: SourceHeader) -> None:
@@ -57,10 +58,9 @@ def describe_patient_and_study(target: Dataset, source: SourceHeader) -> None:
     for keyword in COPIED_IF_PRESENT:
         if value := source.text(keyword):
             put(target, keyword, value)
-    _copy_items(target, source, "IssuerOfPatientIDQualifiersSequence", _ISSUER[1:], _ISSUER[1:])
-    _copy_items(target, source, "IssuerOfAccessionNumberSequence", _ISSUER, ())
-    other = ("PatientID", "IssuerOfPatientID", "TypeOfPatientID")
-    _copy_items(target, source, "OtherPatientIDsSequence", other, ("PatientID", "TypeOfPatientID"))
+    _copy_items(target, source, keyword="IssuerOfPatientIDQualifiersSequence", wanted=_ISSUER[1:], required=_ISSUER[1:])
+    _copy_items(target, source, keyword="IssuerOfAccessionNumberSequence", wanted=_ISSUER)
+    _copy_items(target, source, keyword="OtherPatientIDsSequence", wanted=_OTHER_ID, required=_OTHER_ID[:2])
     if codes := read_codes(source, "ProcedureCodeSequence"):
         put(target, "ProcedureCodeSequence", map(code_item, codes))
 
@@ -171,12 +171,12 @@ def _request(source: SourceHeader, request: SourceHeader) -> Dataset:
     )
     if reason := request.text("ReasonForTheRequestedProcedure"):
         put(item, "ReasonForTheRequestedProcedure", reason)
-    _copy_items(item, request, "IssuerOfAccessionNumberSequence", _ISSUER, ())
+    _copy_items(item, request, keyword="IssuerOfAccessionNumberSequence", wanted=_ISSUER)
     return item
 
 
 def _copy_items(
-    target: Dataset, source: SourceHeader, keyword: str, wanted: tuple[str, ...], required: tuple[str, ...]
+    target: Dataset, source: SourceHeader, *, keyword: str, wanted: tuple[str, ...], required: tuple[str, ...] = ()
 ) -> None:
     """Copy the wanted attributes of each item that has something and all that is required of it."""
     values = ({name: item.text(name) for name in wanted if item.text(name)} for item in source.items(keyword))

@@ -89,8 +89,8 @@ class StoreScu:
         connections: list[evt.Event] = []
         try:
             assoc = self._associate(ds, connections)
-        except OSError:  # the name of the host is unknown
-            return self._retry("cannot be found: its host name is unknown")
+        except OSError:  # before the attempt to connect, whose errors pynetdicom takes for itself
+            return self._retry("cannot be reached: its host name is unknown, or there is no free socket")
         if not assoc.is_established:
             return self._judge_refusal(assoc, is_connected=bool(connections))
         try:
@@ -134,7 +134,7 @@ class StoreScu:
             # A permanent one too: an unknown AE title is put right at the PACS, and then the next attempt succeeds.
             return self._retry(f"rejected the association ({_rejection_in_words(assoc)})")
         if assoc.rejected_contexts:
-            return self._judge_status(SOP_CLASS_NOT_SUPPORTED)
+            return Ack(Outcome.REJECTED, "", f"{self._destination.ae_title} accepts no Structured Reports.")
         return self._retry("did not answer the request for an association, or aborted it")
 
     def _retry(self, words: str) -> Ack:

@@ -12,7 +12,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from dicom_node.errors import EngineLost, NodeError, Permanent
 from workers.llavarad.findings import Writer
 
+PROCESS_NAME = "cxr-engine"
 # Makes the writer inside the child: (model_dir, max_new_tokens). Must be importable by name, since it is pickled.
 Factory = Callable[[Path, int], Writer]
-Pipe = Connection[object, object]
+Pipe: TypeAlias = "Connection[object, object]"  # a class that cannot be subscripted when it runs
 Question = tuple[NDArray[np.uint8], str | None]
 Result = TypeVar("Result")
 
@@ -89,7 +90,7 @@ def _leave_with_the_parent() -> None:
 def _name_process() -> None:
     # What `top` and `ps` show on Linux; elsewhere there is no such file.
     with suppress(OSError):
-        Path("/proc/self/comm").write_text("cxr-engine", encoding="ascii")
+        Path("/proc/self/comm").write_text(PROCESS_NAME, encoding="ascii")
 
 
 class _Terminate:

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import BadCheckpoint, EngineLost, NodeError
-from workers.engine_child import Factory, load_engine, serve
+from workers.engine_child import PROCESS_NAME, Factory, load_engine, serve
 from workers.llavarad.findings import EngineIdentity, Findings
 
-PROCESS_NAME = "cxr-engine"
 # A process that closed its pipe is on its way out; so long we wait to learn its exit code before killing it.
 _EXIT_WAIT_S = 1.0
 
@@ -80,14 +79,17 @@ class EngineProcess:
         if self._child is None or not self._child.is_alive():
             # Known before it is ready, so that close() can end a start in progress.
             self._child = _Child(*self._arguments)
-            self._accept(self._child.ask(None, timeout_s=self._load_timeout_s))
+            if self._is_closed:  # since we looked
+                self._child.kill()
+            self._introduce(self._child)
         return self._child
 
-    def _accept(self, identity: object) -> None:
+    def _introduce(self, child: "_Child") -> None:
+        identity = child.ask(None, timeout_s=self._load_timeout_s)
         if not isinstance(identity, EngineIdentity):
             raise EngineLost(f"the model's process introduced itself with {type(identity).__name__}")
         if self._identity not in (None, identity):
-            self.close()
+            child.kill()
             raise BadCheckpoint("the model's files changed while it was in use: restart the worker")
         self._identity = identity
 

@@ -106,7 +106,7 @@ def _read_stored(path: Path) -> _Stored:
         syntax = str(ds.file_meta.TransferSyntaxUID)
         _require_grey_frame(ds)
         _require_whole_stream(ds)
-        values, _ = get_decoder(UID(syntax)).as_array(ds, raw=True)
+        values, _ = get_decoder(UID(syntax)).as_array(ds, raw=True, decoding_plugin=_plugin(syntax))
     except _DECODE_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk failed, not the data
@@ -114,6 +114,14 @@ def _read_stored(path: Path) -> _Stored:
     if values.shape != (ds.Rows, ds.Columns):
         raise UndecodablePixels(f"decoded to {values.shape}, expected ({ds.Rows}, {ds.Columns})")
     return _Stored(values, is_inverted=ds.PhotometricInterpretation == "MONOCHROME1")
+
+
+def _plugin(transfer_syntax: str) -> str:
+    """The decoder to use, empty for any.
+
+    A damaged RLE stream makes pylibjpeg-rle panic, which is no Exception and would end the process.
+    """
+    return "pydicom" if transfer_syntax == RLELossless else ""
 
 
 def _require_grey_frame(ds: FileDataset) -> None:

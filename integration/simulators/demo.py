@@ -1,4 +1,4 @@
-"""`dicom-node demo`: a whole node beside a simulated PACS and RIS, one synthetic film through it, and what comes back."""
+"""`dicom-node demo`: a node beside a simulated PACS and RIS, one synthetic film through it, and what comes back."""
 
 import os
 import shutil
@@ -73,12 +73,12 @@ def run(*, keep: bool) -> int:
 
 
 def _show_one_film(node: subprocess.Popen[bytes], film: Path, port: int) -> None:
-    with _step("Starting the node and loading the model"):
+    with _step("Starting the node"):
         _wait_for(lambda: _is_open(port), node, "the node does not listen")
     with _step("Sending the film by C-STORE"):
         _send(film, port)
     sessions = make_sessions(open_database(Settings(data_dir=_FOLDER / "node")))
-    with _step("Waiting for the draft to reach PACS and RIS"):
+    with _step("Loading the model, drafting, delivering to PACS and RIS"):
         _wait_for(lambda: _where(sessions) in ("done", "failed", "skipped"), node, "no draft was delivered")
     _print_timeline(sessions)
     for sr in sorted((_FOLDER / "pacs").glob("*.dcm")):
@@ -117,9 +117,9 @@ def _item_value(ds: Dataset) -> str:
 def _make_parts() -> Path:
     film = _FOLDER / "film.dcm"
     subprocess.run([sys.executable, "-m", "workers.phantom.film", str(film)], check=True)
-    subprocess.run(
-        [sys.executable, "-m", "dicom_node", "model", "tiny", str(_MODEL)], check=True, stdout=subprocess.PIPE
-    )
+    if not _MODEL.exists():
+        command = [sys.executable, "-m", "dicom_node", "model", "tiny", str(_MODEL)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return film
 
 

@@ -1,7 +1,6 @@
 """Running a simulated peer as a program of its own."""
 
 import signal
-import threading
 from argparse import ArgumentParser
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,9 +25,9 @@ def arguments(description: str, default_port: int) -> ArgumentParser:
 
 def run_until_terminated(peer: AbstractContextManager[Listener]) -> None:
     """Say where the peer listens, then serve until SIGTERM or Ctrl-C."""
-    is_over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: is_over.set())
+    ends = {signal.SIGTERM, signal.SIGINT}
+    # Blocked and waited for, not handled: a handler that sets an Event can interrupt, and lock, the waiting for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     with peer as listener:
         print(f"listening on {listener.host}:{listener.port}", flush=True)
-        is_over.wait()
+        signal.sigwait(ends)

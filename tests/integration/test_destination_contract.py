@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -22,6 +22,7 @@ from delivery_peers import (
     raw_peer,
     sr_payload,
 )
+from report_samples import make_document
 
 from dicom_node.config import DicomDestination, MllpDestination
 from integration.destinations import Destination, Outcome
@@ -48,10 +49,10 @@ class Peer:
 @dataclass
 class Rig:
     destination_at: Callable[[int, float], Destination]
-    peer: Callable[[Path], "contextmanager[Peer]"]
+    peer: Callable[[Path], AbstractContextManager[Peer]]
     payload: bytes
     identifier: str
-    wire_bytes: bytes  # what must arrive, each time
+    content: Callable[[bytes], bytes]  # what of a payload goes over the wire
 
 
 def _store_scu(port: int, timeout_s: float) -> Destination:
@@ -100,8 +101,8 @@ def _ris(folder: Path) -> Iterator[Peer]:
 
 
 RIGS = {
-    "store_scu": Rig(_store_scu, _pacs, sr_payload(), SOP_INSTANCE_UID, data_set_bytes(sr_payload())),
-    "mllp": Rig(_mllp_sender, _ris, oru_payload(), CONTROL_ID, oru_payload()),
+    "store_scu": Rig(_store_scu, _pacs, sr_payload(), SOP_INSTANCE_UID, data_set_bytes),
+    "mllp": Rig(_mllp_sender, _ris, oru_payload(), CONTROL_ID, bytes),
 }
 
 
@@ -123,6 +124,26 @@ def no_patient_data_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert "CANARY" not in caplog.text
 
 
+def test_equal_documents_give_equal_bytes_that_name_themselves(rig: Rig) -> None:
+    destination = rig.destination_at(0, LONG_S)
+
+    first, second = destination.encode(make_document()), destination.encode(make_document())
+
+    assert first == second
+    assert first.identifier.encode() in first.payload
+
+
+def test_what_is_encoded_is_delivered_unchanged(rig: Rig, peer: Peer) -> None:
+    destination = rig.destination_at(peer.port, LONG_S)
+    encoded = destination.encode(make_document())
+
+    ack = destination.send(encoded.payload)
+
+    stored = peer.inbox.path(encoded.identifier).read_bytes()
+    assert ack.outcome is Outcome.DELIVERED
+    assert rig.content(stored) == rig.content(encoded.payload)
+
+
 def test_accepted_report_is_delivered_with_a_code(rig: Rig, peer: Peer) -> None:
     ack = rig.destination_at(peer.port, LONG_S).send(rig.payload)
 
@@ -136,9 +157,10 @@ def test_resend_brings_the_same_bytes_and_leaves_one_object(rig: Rig, peer: Peer
     destination.send(rig.payload)
     destination.send(rig.payload)
 
+    wire_bytes = rig.content(rig.payload)
     receipts = [(each.identifier, each.sha256) for each in read_receipts(tmp_path)]
-    assert receipts == [(rig.identifier, hashlib.sha256(rig.wire_bytes).hexdigest())] * 2
-    assert peer.inbox.path(rig.identifier).read_bytes().endswith(rig.wire_bytes)
+    assert receipts == [(rig.identifier, hashlib.sha256(wire_bytes).hexdigest())] * 2
+    assert peer.inbox.path(rig.identifier).read_bytes().endswith(wire_bytes)
     assert len(list(tmp_path.iterdir())) == 2  # the object and the journal
 
 

@@ -204,6 +204,16 @@ def test_a_stream_cut_short_in_a_whole_file_is_never_read(tmp_path: Path, name: 
         read_pixels(tmp_path / "cut.dcm")
 
 
+def test_a_damaged_rle_stream_is_refused_and_does_not_panic(tmp_path: Path) -> None:
+    ds = dcmread(shared_data("transfer_syntax", "MR_small_RLE.dcm"))
+    frame = bytearray(next(generate_frames(ds.PixelData, number_of_frames=1)))
+    frame[64:3000] = b"\x81\x00" * 1468  # runs of 128: far more than the segment may hold
+    ds.PixelData = encapsulate([bytes(frame)])
+    ds.save_as(tmp_path / "damaged.dcm")
+    with pytest.raises(UndecodablePixels):
+        read_pixels(tmp_path / "damaged.dcm")
+
+
 # Refused among the published files, and why; all others decode.
 UNDECODABLE = {
     "hostile/JPEG2000-embedded-sequence-delimiter.dcm": "RuntimeError",

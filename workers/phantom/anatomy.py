@@ -39,7 +39,8 @@ _VESSELS_AND_HEART = [
     (579, 338), (594, 312), (592, 275), (570, 246), (555, 215), (550, 60),
 ]
 _LIVER_AND_SPLEEN = [
-    (60, 790), (160, 745), (300, 690), (450, 720), (600, 745), (720, 725), (840, 765), (940, 810), (960, 1080), (40, 1080),
+    (60, 790), (160, 745), (300, 690), (450, 720), (600, 745), (720, 725), (840, 765), (940, 810),
+    (960, 1080), (40, 1080),
 ]
 _GASTRIC_BUBBLE = [(632, 800), (640, 772), (680, 750), (735, 750), (778, 772), (790, 800), (780, 814), (644, 814)]
 _TRACHEA = [(500, -20), (499, 100), (497, 200), (491, 285), (489, 330)]
@@ -48,13 +49,14 @@ _LEFT_BRONCHUS = [(489, 325), (530, 362), (568, 385)]
 # from the midline outwards, for both sides
 _CLAVICLE = [(30, 222), (78, 200), (150, 186), (235, 160), (310, 118), (378, 110)]
 _SCAPULA = [
-    (318, 128), (345, 175), (330, 262), (318, 360), (330, 440), (365, 350), (390, 262), (426, 190), (436, 140), (385, 118),
+    (318, 128), (345, 175), (330, 262), (318, 360), (330, 440), (365, 350), (390, 262), (426, 190), (436, 140),
+    (385, 118),
 ]
 _HUMERUS = [(418, 150), (452, 128), (490, 150), (530, 250), (580, 420), (520, 420), (462, 262), (425, 205)]
 _MARKER = [(880, 62), (880, 120), (916, 120), (916, 110), (891, 110), (891, 62)]
 # fmt: on
 _RIB_HALF_WIDTH = 11.5
-_POSTERIOR_RIBS, _ANTERIOR_RIBS = 11, 6
+_POSTERIOR_RIBS, _ANTERIOR_RIBS = 11, 5
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Plate:
         for line, width, grey in lines:
             pen.line(self._pixels(line), fill=grey, width=max(1, round(width * rows / _PLANE)), joint="curve")
         blurred = image.filter(ImageFilter.GaussianBlur(blur * rows / _PLANE))
-        return np.asarray(blurred, dtype=np.float32) / 255
+        return np.asarray(blurred, dtype=np.float32) / np.float32(255)
 
     def _pixels(self, curve: Curve) -> list[Point]:
         rows, columns = self.size_px
@@ -119,8 +121,9 @@ def cast_shadows(plate: Plate, build: Build, rng: np.random.Generator) -> Shadow
     heart = _place(_VESSELS_AND_HEART, build, reach=build.heart)
     air = _inflate(plate, lungs, heart)
     soft = 0.62 + build.fat + 0.22 * plate.haze(_place(_LIVER_AND_SPLEEN, build), blur=20)
-    soft += 0.2 * plate.haze(heart, blur=26) - 0.5 * air - _airways(plate, build)
-    return body * (soft + _bones(plate, build, air)) + air * _vessels(plate, build, rng)
+    soft += 0.2 * plate.haze(heart, blur=26) - 0.54 * air - _airways(plate, build)
+    shadow: Shadow = body * (soft + _bones(plate, build, air)) + air * _vessels(plate, build, rng)
+    return shadow
 
 
 def cast_marker(plate: Plate) -> Shadow:
@@ -131,7 +134,8 @@ def cast_marker(plate: Plate) -> Shadow:
 def _inflate(plate: Plate, lungs: Sequence[Curve], heart: Curve) -> Shadow:
     """Where the beam meets air: sharp at the borders, deepest in the middle, thin behind the heart."""
     sharp, depth = plate.fill(*lungs, blur=2.2), plate.haze(*lungs, blur=30)
-    return sharp * (0.5 + 0.5 * depth) * (1 - 0.9 * plate.fill(heart, blur=3.5))
+    air: Shadow = sharp * (0.5 + 0.5 * depth) * (1 - 0.9 * plate.fill(heart, blur=3.5))
+    return air
 
 
 def _airways(plate: Plate, build: Build) -> Shadow:
@@ -146,8 +150,9 @@ def _bones(plate: Plate, build: Build, air: Shadow) -> Shadow:
     sides = (_PATIENT_RIGHT, _PATIENT_LEFT)
     posterior = [_posterior_rib(side, n, build) for side in sides for n in range(_POSTERIOR_RIBS)]
     anterior = [_anterior_rib(side, n, build) for side in sides for n in range(_ANTERIOR_RIBS)]
-    ribs = 0.2 * _paint_bones(plate, posterior) + 0.13 * _paint_bones(plate, anterior)
-    return ribs * (0.3 + 0.7 * air) + _girdle(plate, build) + _spine(plate, build)
+    ribs = 0.18 * _paint_bones(plate, posterior) + 0.11 * _paint_bones(plate, anterior)
+    dark: Shadow = ribs * (0.3 + 0.7 * air) + _girdle(plate, build) + _spine(plate, build)
+    return dark
 
 
 def _paint_bones(plate: Plate, outlines: Sequence[Curve]) -> Shadow:
@@ -188,7 +193,10 @@ def _girdle(plate: Plate, build: Build) -> Shadow:
     clavicles = [_ribbon(_mirror(_CLAVICLE, side, build), 17, 13) for side in sides]
     blades = [_smooth(_mirror(_SCAPULA, side, build, smooth=False), closed=True) for side in sides]
     arms = [_smooth(_mirror(_HUMERUS, side, build, smooth=False), closed=True) for side in sides]
-    return 0.19 * _paint_bones(plate, clavicles) + 0.09 * _paint_bones(plate, blades) + 0.15 * _paint_bones(plate, arms)
+    spine: Shadow = (
+        0.19 * _paint_bones(plate, clavicles) + 0.09 * _paint_bones(plate, blades) + 0.15 * _paint_bones(plate, arms)
+    )
+    return spine
 
 
 def _spine(plate: Plate, build: Build) -> Shadow:
@@ -196,31 +204,32 @@ def _spine(plate: Plate, build: Build) -> Shadow:
     tops = [-20 + 26 * n + 0.9 * n * n for n in range(24)]
     bodies = [_box(_MIDLINE, top + 2, 27 + 0.5 * n, 21 + 1.6 * n) for n, top in enumerate(tops)]
     spines = [_box(_MIDLINE, top + 14, 4.5, 15 + 0.5 * n) for n, top in enumerate(tops)]
-    column = plate.haze(_box(_MIDLINE, -60, 36, 1120), blur=9)
-    return 0.06 * column + 0.07 * _paint_bones(plate, bodies) + 0.05 * plate.fill(*spines, blur=2.5)
+    column = plate.haze(_box(_MIDLINE, -60, 36, 1120), blur=14)
+    shadow: Shadow = 0.06 * column + 0.1 * _paint_bones(plate, bodies) + 0.05 * plate.fill(*spines, blur=2.5)
+    return shadow
 
 
 def _vessels(plate: Plate, build: Build, rng: np.random.Generator) -> Shadow:
     """Two trees that leave the hila and thin out towards the wall; seen only against air."""
     twigs: list[_Twig] = []
-    for side, x, y in ((_PATIENT_RIGHT, 74.0, 425.0), (_PATIENT_LEFT, 92.0, 402.0)):
+    for side, x, y in ((_PATIENT_RIGHT, 62.0, 428.0), (_PATIENT_LEFT, 80.0, 405.0)):
         for angle in np.linspace(-1.3, 1.45, 10) + rng.normal(0, 0.12, 10):
-            root = np.array([_MIDLINE + side * (x * build.width + rng.uniform(-12, 12)), y + 40 * angle])
+            root = np.array([_MIDLINE + side * (x * build.width + rng.uniform(-18, 18)), y + 38 * angle])
             outwards = (np.pi if side == _PATIENT_RIGHT else 0.0) + side * angle
-            _grow(twigs, root, outwards, rng.uniform(6, 11), rng)
+            _grow(twigs, root, outwards, rng.uniform(4, 8.5), rng)
     hila = [_disc(_MIDLINE - 80 * build.width, 430, 34, 68), _disc(_MIDLINE + 98 * build.width, 405, 34, 56)]
-    return 0.24 * plate.paint([], twigs, blur=1.9) + 0.3 * plate.haze(*hila, blur=17)
+    return 0.3 * plate.paint([], twigs, blur=2.2) + 0.4 * plate.haze(*hila, blur=17)
 
 
 def _grow(twigs: list[_Twig], root: Curve, angle: float, width: float, rng: np.random.Generator) -> None:
     """Add a branch and, while it is wide enough to be seen, the two it divides into."""
-    length = 16 + 5 * width * rng.uniform(0.6, 1.2)
+    length = 16 + 6 * width * rng.uniform(0.6, 1.2)
     bend = angle + rng.normal(0, 0.3)
     middle = root + 0.5 * length * np.array([np.cos(angle), np.sin(angle)])
     tip = middle + 0.5 * length * np.array([np.cos(bend), np.sin(bend)])
-    twigs.append((_smooth(np.array([root, middle, tip]), closed=False, steps=5), width, int(min(255, 35 + 20 * width))))
+    twigs.append((_smooth(np.array([root, middle, tip]), closed=False, steps=5), width, round(75 + 10 * width)))
     if width > 1.5:
-        _grow(twigs, tip, bend + rng.uniform(0.0, 0.4), width * rng.uniform(0.7, 0.84), rng)
+        _grow(twigs, tip, bend + rng.uniform(0.0, 0.4), width * rng.uniform(0.72, 0.86), rng)
         _grow(twigs, tip, bend - rng.uniform(0.1, 0.6), width * rng.uniform(0.5, 0.76), rng)
 
 

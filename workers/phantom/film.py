@@ -178,10 +178,10 @@ def _write_pixels(ds: Dataset, pixels: NDArray[np.uint16]) -> None:
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, _BITS_STORED, _BITS_STORED - 1
     ds.PixelRepresentation = 0
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LIN", -1
-    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "US"  # DS as text: "0.0" is not the enumerated 0
     ds.PresentationLUTShape = "IDENTITY"
     ds.WindowCenter, ds.WindowWidth = (_WHITE + 1) // 2, _WHITE + 1
-    ds.PixelData = pixels.astype("<u2").tobytes()
+    ds.add_new("PixelData", "OW", pixels.astype("<u2").tobytes())
 
 
 if __name__ == "__main__":

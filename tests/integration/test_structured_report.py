@@ -1,0 +1,421 @@
+import logging
+import os
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sr._concepts_dict import concepts
+from report_samples import (
+    FINDINGS,
+    MODEL,
+    SHARED,
+    as_received,
+    make_code,
+    make_document,
+    make_header,
+    make_request,
+    read_leniently,
+    read_real,
+)
+
+from dicom_node.config import DISCLAIMER
+from dicom_node.errors import InvalidOutput
+from integration import sr_content, sr_header
+from integration.report_text import split_lines
+from integration.source_header import tag_of
+from integration.sr_element import make_item
+from integration.sr_gate import check_sr
+from integration.sr_identity import sr_series_instance_uid, sr_sop_instance_uid
+from integration.structured_report import MANUFACTURER, build_sr, encode_sr
+from workers.selection import OWN_MANUFACTURER
+
+TEXTS = st.text(st.one_of(st.sampled_from("|^~\\&=\r\n\t\x0b\x1cäöß山ﾔ"), st.characters(exclude_categories=())))
+VALIDATOR = SHARED / "tools" / "validate_sr" / "validate_sr.sh"
+FILMS = sorted((SHARED / "data" / "cxr_dicom").glob("*.dcm"))
+TYPE_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
+
+
+def _texts(ds: Dataset) -> Iterator[tuple[str, str]]:
+    for item in ds.get("ContentSequence", []):
+        if item.ValueType == "TEXT" and item.RelationshipType == "CONTAINS":
+            yield item.ConceptNameCodeSequence[0].CodeMeaning, item.TextValue
+        yield from _texts(item)
+
+
+def _reread(document_changes: dict[str, object] | None = None, **header: object) -> Dataset:
+    document = make_document(as_received(make_header(**header)), **(document_changes or {}))
+    return dcmread(BytesIO(encode_sr(document).payload))
+
+
+# What it says
+
+
+def test_header_says_draft_by_a_device() -> None:
+    ds = _reread()
+    assert (ds.CompletionFlag, ds.VerificationFlag, ds.PreliminaryFlag) == ("PARTIAL", "UNVERIFIED", "PRELIMINARY")
+    assert (ds.ContentQualification, ds.Modality, ds.SeriesNumber) == ("RESEARCH", "SR", 9901)
+    assert ds.SeriesDescription == "AI DRAFT CXR report (not reviewed)"
+    assert [author.ObserverType for author in ds.AuthorObserverSequence] == ["DEV"]
+    assert "VerifyingObserverSequence" not in ds
+    assert ds.file_meta.TransferSyntaxUID.name == "Explicit VR Little Endian"
+
+
+def test_patient_and_study_are_those_of_the_image() -> None:
+    source, ds = make_header(), _reread()
+    for keyword in (*TYPE_2, "StudyInstanceUID", "AccessionNumber", "StudyDescription", "IssuerOfPatientID"):
+        assert ds[keyword].value == source[keyword].value, keyword
+
+
+def test_text_begins_with_the_disclaimer() -> None:
+    assert list(_texts(_reread())) == [
+        ("Summary", DISCLAIMER),
+        ("Request", "Cough, fever"),
+        ("Finding", FINDINGS.replace("\n", "\r\n")),
+    ]
+
+
+def test_no_indication_no_section() -> None:
+    assert [name for name, _ in _texts(_reread({"indication": " "}))] == ["Summary", "Finding"]
+
+
+def test_finding_is_inferred_from_the_image_in_evidence() -> None:
+    ds = _reread()
+    finding = ds.ContentSequence[-1].ContentSequence[0]
+    image = finding.ContentSequence[0].ReferencedSOPSequence[0]
+    evidence = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert finding.ContentSequence[0].RelationshipType == "INFERRED FROM"
+    assert image.ReferencedSOPInstanceUID == evidence.ReferencedSOPInstanceUID == make_header().SOPInstanceUID
+
+
+def test_model_is_contributing_equipment_and_observer() -> None:
+    ds = _reread()
+    (model,) = ds.ContributingEquipmentSequence
+    observer = {item.ConceptNameCodeSequence[0].CodeValue: item for item in ds.ContentSequence}
+    assert model.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    assert model.SoftwareVersions == [MODEL.version, MODEL.digest]
+    assert model.DeviceUID == observer["121012"].UID == ds.AuthorObserverSequence[0].DeviceUID
+    assert model.ManufacturerModelName == observer["121015"].TextValue == MODEL.name
+
+
+def test_selection_recognises_what_we_make() -> None:
+    assert _reread().Manufacturer == MANUFACTURER
+    assert MANUFACTURER.upper() == OWN_MANUFACTURER.upper()
+
+
+def test_request_of_the_image_is_referenced() -> None:
+    ds = _reread(RequestAttributesSequence=[make_request()])
+    (request,) = ds.ReferencedRequestSequence
+    assert request.PlacerOrderNumberImagingServiceRequest == "PLC1"
+    assert request.FillerOrderNumberImagingServiceRequest == "FIL1"
+    assert request.RequestedProcedureID == "RP1"
+    assert request.ReasonForTheRequestedProcedure == "Cough"
+    assert request.IssuerOfAccessionNumberSequence[0].LocalNamespaceEntityID == "RIS"
+    assert [item.ConceptCodeSequence[0].CodeValue for item in ds.ContentSequence[1:2]] == ["36643-5"]
+
+
+def test_incomplete_procedure_codes_are_left_out() -> None:
+    too_long = make_item(CodeValue="X" * 17, CodingSchemeDesignator="L", CodeMeaning="too long")
+    ds = _reread(ProcedureCodeSequence=[too_long, make_code("", "", ""), make_code("CXR", "99SITE", "Chest")])
+    assert [code.CodeValue for code in ds.ProcedureCodeSequence] == ["CXR"]
+
+
+def test_times_are_in_the_zone_of_the_object() -> None:
+    assert (_reread().ContentDate, _reread().ContentTime) == ("20260801", "123000")
+    with_offset = _reread(TimezoneOffsetFromUTC="-0530")
+    assert (with_offset.ContentTime, with_offset.TimezoneOffsetFromUTC) == ("050000", "-0530")
+    assert "TimezoneOffsetFromUTC" not in _reread()
+
+
+# Stable identifiers
+
+
+def test_equal_documents_give_equal_bytes() -> None:
+    first = encode_sr(make_document(as_received(make_header())))
+    assert encode_sr(make_document(as_received(make_header()))) == first
+    assert encode_sr(make_document(make_header())) == first
+
+
+def test_new_draft_has_a_new_instance_in_the_same_series() -> None:
+    first, second = make_document(), make_document(revision=2)
+    assert sr_sop_instance_uid(first) != sr_sop_instance_uid(second)
+    assert sr_series_instance_uid(first) == sr_series_instance_uid(second)
+    assert encode_sr(second).identifier == sr_sop_instance_uid(second)
+    assert build_sr(second).InstanceNumber == 2
+
+
+def test_drafts_of_a_series_agree_on_its_attributes() -> None:
+    """PS3.3 A.1.2.3: one series, one set of series attributes, whenever the draft was made."""
+    first = build_sr(make_document())
+    second = build_sr(make_document(revision=2, drafted_at=make_document().drafted_at.replace(year=2027)))
+    series = [element.keyword for element in first if element.keyword.startswith("Series")]
+    assert [first[keyword] for keyword in series] == [second[keyword] for keyword in series]
+
+
+# Headers that real senders spoil
+
+
+@pytest.mark.parametrize("keyword", [*TYPE_2, "AccessionNumber", "ReferringPhysicianName"])
+def test_missing_type_2_becomes_empty(keyword: str) -> None:
+    ds = _reread(**{keyword: None})
+    assert keyword in ds
+    assert not ds[keyword].value
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "written"),
+    [
+        ("PatientSex", b"U", ""),
+        ("PatientSex", b"M ", "M"),
+        ("PatientBirthDate", b"00000000", ""),
+        ("PatientBirthDate", b"d14a028c2a3a2bc9", ""),
+        ("PatientBirthDate", b"1960.01.02", "19600102"),
+        ("StudyDate", b"20260231", ""),
+        ("StudyTime", b"10:15:00", ""),
+        ("StudyTime", b"101500.123", "101500.123"),
+        ("PatientAge", b"58", None),
+        ("PatientWeight", b"heavy", None),
+        ("PatientWeight", b"70.5", "70.5"),
+        ("TimezoneOffsetFromUTC", b"local", None),
+        ("PatientID", b" P1\0", "P1"),
+        ("AccessionNumber", b"A" * 56, "A" * 56),
+        ("PatientName", b"A^B\x0b\x1c", "A^B"),
+    ],
+)
+def test_illegal_values_are_read_as_empty_and_identifiers_kept(
+    keyword: str, value: bytes, written: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    header = as_received(make_header())
+    tag = tag_of(keyword)
+    header[tag] = RawDataElement(tag, None, len(value), value, 0, True, True)
+    with caplog.at_level(logging.DEBUG):
+        payload = encode_sr(make_document(header)).payload
+    assert caplog.text == ""
+    assert read_leniently(payload, keyword) == (written or "")
+    assert (keyword in dcmread(BytesIO(payload))) is (written is not None)
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.5.1.4.1.1.7", "1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.1.30"])
+def test_any_sop_class_can_be_evidence(sop_class: str) -> None:
+    ds = _reread(SOPClassUID=sop_class)
+    series = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    assert series.ReferencedSOPSequence[0].ReferencedSOPClassUID == sop_class
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+def test_without_its_image_there_is_no_report(keyword: str) -> None:
+    evidence = make_header(**{keyword: None})
+    with pytest.raises(InvalidOutput, match=keyword):
+        encode_sr(make_document(evidence))
+
+
+@pytest.mark.parametrize("field", ["findings", "disclaimer"])
+@pytest.mark.parametrize("text", ["", " \r\n\t", "\x00\x0b"])
+def test_without_text_there_is_no_report(field: str, text: str) -> None:
+    with pytest.raises(InvalidOutput, match=field):
+        encode_sr(make_document(**{field: text}))
+
+
+# Round trips
+
+
+@settings(deadline=None)
+@given(findings=TEXTS, indication=TEXTS)
+def test_text_comes_back_as_it_was_written(findings: str, indication: str) -> None:
+    document = make_document(findings=f"x{findings}x", indication=indication)
+    texts = dict(_texts(dcmread(BytesIO(encode_sr(document).payload))))
+    assert texts["Finding"].split("\r\n") == list(split_lines(document.findings))
+    assert texts.get("Request", "") == "\r\n".join(split_lines(indication))
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    name=st.text(st.sampled_from("AbäÄ山やﾔ김^= "), max_size=30),
+    terms=st.sampled_from(
+        [
+            None,
+            "ISO_IR 13",
+            "ISO_IR 100",
+            "ISO_IR 192",
+            "GB18030",
+            "ISO 2022 IR 87",
+            ["", "ISO 2022 IR 87"],
+            ["", "ISO 2022 IR 149"],
+            ["ISO 2022 IR 13", "ISO 2022 IR 87"],
+            ["ISO 2022 IR 6", "ISO 2022 IR 100", "ISO 2022 IR 159"],
+            ["ISO 2022 IR 6", "ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 58"],
+        ]
+    ),
+    findings=st.text(st.sampled_from("aä山ﾔ김\\~\n ¥"), max_size=10),
+)
+def test_every_text_passes_the_gate_in_every_character_set(
+    name: str, terms: str | list[str] | None, findings: str
+) -> None:
+    """Made in memory, as Unicode: the report must find a set that holds it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom on the name, while the sample is made
+        evidence = make_header(PatientName=name, SpecificCharacterSet=terms)
+    assert encode_sr(make_document(evidence, findings=f"x{findings}x")).payload
+
+
+# The gate
+
+
+def _damage(change: Callable[[Dataset], object]) -> bytes:
+    ds = build_sr(make_document())
+    change(ds)
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _item(ds: Dataset, *path: int) -> Dataset:
+    for position in path:
+        ds = ds.ContentSequence[position]
+    return ds
+
+
+def _set(keyword: str, value: object) -> Callable[[Dataset], object]:
+    return lambda ds: setattr(ds, keyword, value)
+
+
+MUTATIONS: dict[str, tuple[str, Callable[[Dataset], object]]] = {
+    "verified": ("VerificationFlag", _set("VerificationFlag", "VERIFIED")),
+    "final": ("PreliminaryFlag", _set("PreliminaryFlag", "FINAL")),
+    "complete": ("CompletionFlag", _set("CompletionFlag", "COMPLETE")),
+    "product": ("ContentQualification", _set("ContentQualification", "PRODUCT")),
+    "other class": ("SOPClassUID", _set("SOPClassUID", "1.2.840.10008.5.1.4.1.1.88.22")),
+    "other patient": ("PatientID", _set("PatientID", "P0002")),
+    "no patient": ("PatientID", _set("PatientID", "")),
+    "other name": ("PatientName", _set("PatientName", "OTHER^PHI")),
+    "replaced name": ("PatientName", _set("PatientName", "CAN?RY^PHI")),
+    "other birthday": ("PatientBirthDate", _set("PatientBirthDate", "19600103")),
+    "other sex": ("PatientSex", _set("PatientSex", "M")),
+    "other accession": ("AccessionNumber", _set("AccessionNumber", "ACC0002")),
+    "other study": ("StudyInstanceUID", _set("StudyInstanceUID", "1.2.3")),
+    "other instance": ("SOPInstanceUID", _set("SOPInstanceUID", "1.2.3")),
+    "verifying observer": ("VerifyingObserverSequence", _set("VerifyingObserverSequence", [Dataset()])),
+    "person as author": (
+        "AuthorObserverSequence",
+        lambda ds: setattr(ds.AuthorObserverSequence[0], "ObserverType", "PSN"),
+    ),
+    "no author": ("AuthorObserverSequence", _set("AuthorObserverSequence", [])),
+    "lost text": ("finding", lambda ds: setattr(_item(ds, -1, 0), "TextValue", "The heart size is normal.")),
+    "replaced text": ("finding", lambda ds: setattr(_item(ds, -1, 0), "TextValue", FINDINGS.replace("z", "?"))),
+    "no finding": ("finding", lambda ds: ds.ContentSequence.pop()),
+    "two findings": ("finding", lambda ds: ds.ContentSequence.append(_item(ds, -1))),
+    "disclaimer last": ("first text", lambda ds: ds.ContentSequence.append(ds.ContentSequence.pop(-3))),
+    "other disclaimer": ("first text", lambda ds: setattr(_item(ds, -3, 0), "TextValue", "Reviewed.")),
+    "no image": ("image reference", lambda ds: _item(ds, -1, 0).__delattr__("ContentSequence")),
+    "other image": (
+        "image reference",
+        lambda ds: setattr(_item(ds, -1, 0, 0).ReferencedSOPSequence[0], "ReferencedSOPInstanceUID", "1.2.3"),
+    ),
+    "no evidence": ("Evidence", lambda ds: ds.__delattr__("CurrentRequestedProcedureEvidenceSequence")),
+    "other evidence": (
+        "Evidence",
+        lambda ds: setattr(ds.CurrentRequestedProcedureEvidenceSequence[0], "StudyInstanceUID", "1.2.3"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("field", "change"), MUTATIONS.values(), ids=MUTATIONS)
+def test_gate_refuses(field: str, change: Callable[[Dataset], object]) -> None:
+    with pytest.raises(InvalidOutput, match=field) as caught:
+        check_sr(_damage(change), make_document())
+    assert "PHI" not in str(caught.value)
+    assert "P000" not in str(caught.value)
+
+
+def test_gate_refuses_what_is_no_dicom_file() -> None:
+    with pytest.raises(InvalidOutput, match="not a DICOM file"):
+        check_sr(b"", make_document())
+
+
+def test_gate_lets_the_report_pass() -> None:
+    check_sr(_damage(lambda ds: None), make_document())
+
+
+# Codes
+
+
+CODES = [sr_header.PROCESSING_EQUIPMENT] + [
+    code for code in vars(sr_content).values() if isinstance(code, type(sr_header.PROCESSING_EQUIPMENT))
+]
+
+
+@pytest.mark.parametrize("code", CODES, ids=lambda code: code.value)
+def test_code_meanings_are_those_of_the_standard(code: object) -> None:
+    """No validator looks at the meanings of header codes (standards §1)."""
+    value, scheme, meaning = code.value, code.scheme_designator, code.meaning  # type: ignore[attr-defined]
+    if scheme == "RFC5646":
+        pytest.skip("language tags are no DICOM codes")
+    known = {key: name for entry in concepts[scheme].values() for key, (name, _) in entry.items()}
+    assert known[value] == meaning
+
+
+# Independent validators
+
+
+def _validate(files: list[Path], *options: str) -> str:
+    if not (VALIDATOR.exists() and shutil.which("dciodvfy") and shutil.which("dsrdump")):
+        message = f"SR validators are missing: {VALIDATOR}, dicom3tools, dcmtk"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    run = subprocess.run(
+        [VALIDATOR, "--errors-only", *options, *files], capture_output=True, text=True, check=False, timeout=280
+    )
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    return run.stdout
+
+
+def _write(folder: Path, documents: dict[str, Dataset], **changes: object) -> list[Path]:
+    files = [folder / f"{name}.dcm" for name in documents]
+    for file, evidence in zip(files, documents.values(), strict=True):
+        file.write_bytes(encode_sr(make_document(evidence, **changes)).payload)
+    return files
+
+
+def _errors(report: str) -> list[str]:
+    return [line.strip() for line in report.splitlines() if line.startswith("  error")]
+
+
+SYNTHETIC = {
+    "plain": make_header(),
+    "request": make_header(
+        RequestAttributesSequence=[make_request()], ProcedureCodeSequence=[make_code("CXR", "99SITE", "Chest PA")]
+    ),
+    "japanese": make_header(
+        SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう"
+    ),
+    "utf-8": make_header(SpecificCharacterSet="ISO_IR 192", PatientName="Müller^Zoë"),
+    "sparse": make_header(**dict.fromkeys([*TYPE_2, "AccessionNumber", "StudyDescription", "PatientAge"])),
+    "zone": make_header(TimezoneOffsetFromUTC="-0530", PatientSex="O"),
+}
+
+
+def test_synthetic_reports_have_no_errors(tmp_path: Path) -> None:
+    files = _write(tmp_path, SYNTHETIC, time_zone=ZoneInfo("Asia/Tokyo"))
+    assert _errors(_validate(files, "--only", "dciodvfy,dsrdump")) == []
+
+
+def test_full_template_has_no_errors_by_any_validator(tmp_path: Path) -> None:
+    files = _write(tmp_path, {"request": SYNTHETIC["request"]}, findings="Größe ≤ 3 mm.\n\nNo effusion.")
+    assert _errors(_validate(files)) == []
+
+
+@pytest.mark.skipif(not FILMS, reason=f"{SHARED}/data is absent: the published films are not in the project")
+def test_reports_on_real_films_have_no_errors_but_inherited_ones(tmp_path: Path) -> None:
+    """One film has an Accession Number of 56 characters; it is kept, because the PACS knows the study by it."""
+    files = _write(tmp_path, {film.stem: read_real(film) for film in FILMS})
+    errors = _errors(_validate(files, "--only", "dciodvfy,dsrdump"))
+    assert [error for error in errors if "AccessionNumber(0008,0050)" not in error] == []
+    assert len(errors) == 1

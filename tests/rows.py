@@ -1,0 +1,94 @@
+"""Rows for tests, made as the house makes them."""
+
+from datetime import datetime
+from io import BytesIO
+from itertools import count
+from typing import Any
+
+from doubles import NOON
+from films import dx_bytes
+from sqlmodel import Session, SQLModel, select
+
+from dicom_node import lifecycle
+from dicom_node.database import Sessions
+from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series, Study, Transition
+from dicom_node.receive.catalog import register
+from dicom_node.receive.header import read_header
+from dicom_node.storage import InstanceStore, StoredFile, digest
+from dicom_node.uids import derive_uid
+
+_numbers = count(1)
+
+
+def add_study(session: Session, **columns: Any) -> Study:
+    uid = str(derive_uid("rows", str(next(_numbers))))
+    study = Study(study_instance_uid=uid, **{"last_received_at": NOON, "created_at": NOON, **columns})
+    lifecycle.begin(session, study, NOON, reason="first instance received")
+    return study
+
+
+def add_job(session: Session, study: Study | None = None, **columns: Any) -> Job:
+    study = study or add_study(session)
+    job = Job(study_id=study.id, **{"due_at": NOON, "created_at": NOON, **columns})
+    lifecycle.begin(session, job, NOON, reason="study complete")
+    return job
+
+
+def add_report(session: Session, job: Job, instance: Instance | None = None) -> Report:
+    instance = instance or add_instance(session, session.get_one(Study, job.study_id))
+    report = Report(
+        job_id=job.id, instance_id=instance.id, findings="The lungs are clear.", model_name="fake", model_version="1",
+        model_digest="d" * 64, token_count=6, cropped_fraction=0.0, seconds=0.1, created_at=NOON,
+    )  # fmt: skip
+    session.add(report)
+    session.flush()
+    return report
+
+
+def add_instance(session: Session, study: Study) -> Instance:
+    series = Series(study_id=study.id, series_instance_uid=f"1.2.{next(_numbers)}", modality="DX")
+    session.add(series)
+    session.flush()
+    instance = Instance(
+        series_id=series.id, sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1", sop_instance_uid=f"1.3.{next(_numbers)}",
+        transfer_syntax_uid="1.2.840.10008.1.2.1", sha256="a" * 64, path="aa/none.dcm", calling_ae="MODALITY",
+        received_at=NOON,
+    )  # fmt: skip
+    session.add(instance)
+    session.flush()
+    return instance
+
+
+def add_delivery(session: Session, report: Report | None = None, **columns: Any) -> Delivery:
+    report = report or add_report(session, add_job(session, state="reported"))
+    columns = {"kind": DeliveryKind.SR, "destination": "pacs", "due_at": NOON, "created_at": NOON, **columns}
+    delivery = Delivery(report_id=report.id, **columns)
+    lifecycle.begin(session, delivery, NOON, reason=f"for {delivery.destination}")
+    return delivery
+
+
+def receive(
+    session: Session, store: InstanceStore | None = None, *, now: datetime = NOON, ae: str = "MODALITY", **elements: Any
+) -> Instance:
+    """Register a film as the C-STORE handler does; with a store, its file too."""
+    part10 = dx_bytes(**elements)
+    sha256 = digest(part10)
+    stored = store.put(part10, sha256) if store else StoredFile(f"{sha256[:2]}/{sha256}.dcm", sha256)
+    return register(session, read_header(BytesIO(part10)), stored, calling_ae=ae, now=now)
+
+
+def only(sessions: Sessions, model: type[SQLModel]) -> Any:
+    """The one row of a table."""
+    with sessions() as session:
+        return session.exec(select(model)).one()
+
+
+def all_of(sessions: Sessions, model: type[SQLModel]) -> list[Any]:
+    """The rows of a table, oldest first."""
+    with sessions() as session:
+        return list(session.exec(select(model).order_by(model.id)))  # type: ignore[attr-defined]
+
+
+def moves_of(sessions: Sessions, kind: str) -> list[tuple[str, str]]:
+    """What the timeline says of all rows of a kind: old and new states, oldest first."""
+    return [(each.old, each.new) for each in all_of(sessions, Transition) if each.row_kind == kind]

@@ -1,0 +1,267 @@
+"""The promise under kill -9: nothing acknowledged is lost, nothing is delivered as two."""
+
+import os
+import random
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from house import Node, kill, wait_until
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from sqlmodel import select
+
+from dicom_node.clock import utc_now
+from dicom_node.models import Instance
+from dicom_node.storage import digest
+from dicom_node.uids import derive_uid
+from integration.simulators.inbox import read_receipts
+from integration.simulators.pacs import LoopbackPacs
+from integration.simulators.ris import LoopbackRis
+from workers.phantom.film import draw_chest, film_dataset
+
+pytestmark = [pytest.mark.system, pytest.mark.kill, pytest.mark.timeout(900)]
+
+RANDOM_KILLS = int(os.environ.get("KILLS", "50"))
+SENDERS = 2
+
+# Every step between receiving and acknowledgement, in the order of the data's way.
+STEPS = (
+    "dicom_node.receive.scp:_store:before",
+    "dicom_node.storage:InstanceStore.put:before",
+    "dicom_node.storage:_fsync_folder:before",
+    "dicom_node.storage:InstanceStore.put:after",
+    "dicom_node.receive.scp:register:after",
+    "dicom_node.receive.scp:_store:after",
+    "dicom_node.receive.sweep:close_quiet_studies:before",
+    "dicom_node.receive.completeness:_close:after",
+    "dicom_node.receive.sweep:return_orphans:before",
+    "workers.inference:_claim:before",
+    "workers.inference:_claim:after",
+    "workers.inference:read_pixels:after",
+    "workers.inference:_report:before",
+    "workers.inference:_report_row:after",
+    "workers.inference:begin:after",
+    "workers.inference:_report:after",
+    "integration.relay:_claim:after",
+    "integration.relay:_payload:before",
+    "integration.store_scu:StoreScu.encode:after",
+    "integration.mllp:MllpSender.encode:after",
+    "integration.relay:_payload:after",
+    "integration.store_scu:StoreScu.send:after",
+    "integration.mllp:MllpSender.send:after",
+    "integration.relay:_settle:before",
+    "integration.relay:settle_job:after",
+    "integration.relay:_settle:after",
+)
+
+
+@dataclass
+class Sent:
+    """What senders were promised: SOP Instance UID → SHA-256 of the data set of each C-STORE answered 0x0000."""
+
+    template: Dataset
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def film(self, name: str) -> Dataset:
+        ds = Dataset(self.template)
+        ds.file_meta = self.template.file_meta
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = derive_uid(name, "study"), derive_uid(name, "series")
+        ds.SOPInstanceUID = derive_uid(name, "image")
+        ds.PatientID, ds.PatientName, ds.AccessionNumber = f"CANARY{name}", f"CANARY^{name}", f"A{name}"
+        return ds
+
+    def send(self, name: str, port: int) -> None:
+        """Send one film until it is acknowledged, as a modality does."""
+        ds = self.film(name)
+        while not self.stop.is_set() and not _store(ds, port):
+            self.stop.wait(0.05)
+        if not self.stop.is_set():
+            self.acknowledged[str(ds.SOPInstanceUID)] = _data_set_digest(ds)
+
+    def keep_sending(self, prefix: str, port: int) -> None:
+        number = 0
+        while not self.stop.is_set():
+            self.send(f"{prefix}{number}", port)
+            number += 1
+            self.stop.wait(0.2)
+
+
+@dataclass
+class House:
+    node: Node
+    pacs_folder: Path
+    ris_folder: Path
+    sent: Sent
+
+
+@pytest.fixture(scope="module")
+def template() -> Dataset:
+    """A film of few pixels: the promise does not depend on its size."""
+    ds = film_dataset(1, studied_at=utc_now())
+    ds.Rows, ds.Columns = 256, 256
+    ds.PixelData = draw_chest(1, (256, 256)).tobytes()
+    buffer = BytesIO()
+    dcmwrite(buffer, ds, enforce_file_format=True)
+    return dcmread(BytesIO(buffer.getvalue()))
+
+
+@pytest.fixture
+def house(tmp_path: Path, backend: str, tiny_model: Path, template: Dataset) -> Iterator[House]:
+    with LoopbackPacs(tmp_path / "pacs") as pacs, LoopbackRis(tmp_path / "ris") as ris:
+        node = Node(tmp_path / "node", _settings(backend, tiny_model, pacs.port, ris.port))
+        yield House(node, tmp_path / "pacs", tmp_path / "ris", Sent(template))
+        node.kill_all()
+
+
+def test_random_kills_under_load_lose_and_double_nothing(house: House) -> None:
+    node, chance = house.node, random.Random(20_261_125)
+    node.start()
+    senders = [
+        threading.Thread(target=house.sent.keep_sending, args=(f"S{each}N", node.port)) for each in range(SENDERS)
+    ]
+    for sender in senders:
+        sender.start()
+    killed = Counter(_kill_one(node, chance) for _ in range(RANDOM_KILLS))
+    house.sent.stop.set()
+    for sender in senders:
+        sender.join()
+    print(f"killed {dict(killed)}; acknowledged {len(house.sent.acknowledged)} films")
+    assert len(house.sent.acknowledged) > 10
+    assert set(killed) >= {"scp", "sweep", "worker", "relay", "supervisor"}
+    _check_promises(house)
+
+
+def test_a_kill_at_every_step_loses_and_doubles_nothing(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    armed = tmp_path / "armed"
+    armed.mkdir()
+    monkeypatch.setenv("DIE_ARMED", str(armed))
+    monkeypatch.setenv("DIE_STEPS", ",".join(STEPS))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "die"))
+    house.node.start()
+    for number, step in enumerate(STEPS):
+        trap = armed / step.replace(":", "@")
+        trap.touch()
+        house.sent.send(f"STEP{number}", house.node.port)
+        wait_until(lambda trap=trap: not trap.exists(), 60, f"a role dies at {step}")
+    _check_promises(house)
+
+
+def _kill_one(node: Node, chance: random.Random) -> str:
+    """Wait a random moment, kill a random living role, or the supervisor with all that depends on it."""
+    chance_to_work_s = chance.uniform(0.05, 1.0)
+    threading.Event().wait(chance_to_work_s)
+    alive: dict[str, int] = {}
+    wait_until(lambda: bool(alive.update(node.role_pids()) or alive), 60, "a role is alive")
+    role = chance.choice([*sorted(alive), "supervisor"])
+    if role == "supervisor":
+        node.kill_all()
+        node.start()
+    else:
+        kill(alive[role])
+    return role
+
+
+def _check_promises(house: House) -> None:
+    acknowledged = house.sent.acknowledged
+    statuses = house.node.wait_settled(len(acknowledged), timeout_s=300)
+    stored = _stored(house.node)
+    lost = {uid for uid, sha256 in acknowledged.items() if stored.get(uid) != sha256}
+    assert not lost, f"{len(lost)} acknowledged instances are lost or changed"
+    assert Counter(status.where for status in statuses.values()) == {"done": len(statuses)}
+    _check_one_each(_studies_in_pacs(house.pacs_folder), set(statuses))
+    _check_one_each(_studies_in_ris(house.ris_folder), set(statuses))
+    _check_same_bytes(house.pacs_folder)
+    _check_same_bytes(house.ris_folder)
+    assert "CANARY" not in house.node.log.read_text(encoding="utf-8", errors="replace")
+
+
+def _stored(node: Node) -> dict[str, str]:
+    """SOP Instance UID → SHA-256 of the data set that lies on the disk now, not what the row says."""
+    with node.sessions()() as session:
+        rows = session.exec(select(Instance)).all()
+    return {row.sop_instance_uid: _data_set_digest(dcmread(node.settings().instances_dir / row.path)) for row in rows}
+
+
+def _studies_in_pacs(folder: Path) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for file in folder.glob("*.dcm"):
+        ds = dcmread(file)
+        found[str(ds.StudyInstanceUID)].add(str(ds.SOPInstanceUID))
+    return found
+
+
+def _studies_in_ris(folder: Path) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for file in folder.glob("*.hl7"):
+        segments = [line.split("|") for line in file.read_text(encoding="utf-8").split("\r")]
+        uid = next(each[5] for each in segments if each[0] == "OBX" and each[3].startswith("113014"))
+        found[uid].add(segments[0][9])
+    return found
+
+
+def _check_one_each(found: dict[str, set[str]], studies: set[str]) -> None:
+    assert set(found) == studies
+    doubled = {uid: identifiers for uid, identifiers in found.items() if len(identifiers) != 1}
+    assert not doubled
+
+
+def _check_same_bytes(folder: Path) -> None:
+    """Whatever was sent again was the same bytes."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    for receipt in read_receipts(folder):
+        versions[receipt.identifier].add(receipt.sha256)
+    assert all(len(each) == 1 for each in versions.values())
+
+
+def _store(ds: Dataset, port: int) -> bool:
+    ae = AE(ae_title="MODALITY")
+    ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout = 2, 5, 10
+    ae.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
+    assoc = ae.associate("127.0.0.1", port, ae_title="CXRNODE")
+    if not assoc.is_established:
+        return False
+    try:
+        return assoc.send_c_store(ds).get("Status") == 0x0000
+    except (RuntimeError, ValueError):  # the association broke
+        return False
+    finally:
+        assoc.release()
+
+
+def _data_set_digest(ds: Dataset) -> str:
+    buffer = BytesIO()
+    dcmwrite(buffer, ds, implicit_vr=False, little_endian=True)
+    return digest(buffer.getvalue())
+
+
+def _settings(backend: str, tiny_model: Path, pacs_port: int, ris_port: int) -> str:
+    return f"""
+model_dir = "{tiny_model}"
+idle_timeout_s = 0.5
+max_job_attempts = 1000
+max_delivery_attempts = 1000
+retry_after_s = 0.2
+max_retry_after_s = 1.0
+inference_timeout_s = 10.0
+{backend}
+[[pacs]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {pacs_port}
+timeout_s = 5.0
+[[ris]]
+name = "ris"
+host = "127.0.0.1"
+port = {ris_port}
+timeout_s = 5.0
+"""

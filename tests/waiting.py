@@ -1,0 +1,46 @@
+"""Waiting for a condition, never for a time."""
+
+import socket
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+import pytest
+
+LONG_S = 20.0  # only ever waited for when something is broken
+
+
+def wait_until(is_true: Callable[[], object], what: str, timeout_s: float = LONG_S) -> None:
+    """Look every 10 ms; fail when the time is up."""
+    deadline, pause = monotonic() + timeout_s, threading.Event()
+    while not is_true():
+        if monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what}")
+        pause.wait(0.01)
+
+
+def in_threads(work: Callable[[], object], threads: int) -> None:
+    """Do the same work in several threads, let go at the same time; the first error is raised here."""
+    start, errors = threading.Barrier(threads), []
+
+    def body() -> None:
+        start.wait(LONG_S)
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  raised again below
+            errors.append(error)
+
+    started = [threading.Thread(target=body) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join(LONG_S)
+        assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, for programs that cannot bind port 0."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
