@@ -8,8 +8,9 @@ import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 # PS3.5 6.2, VR AE: 16 characters at most, no backslash, no control character.
@@ -56,10 +57,10 @@ class Peer(_Frozen):
 class DicomDestination(_Frozen):
     """A PACS that takes the Structured Report by C-STORE."""
 
-    name: Name
+    name: Name = Field(description="Its name in the database, in logs and in the timeline.")
     ae_title: AeTitle = Field(description="Its AE title.")
-    host: str
-    port: Port = 104
+    host: str = Field(description="Its host name or address.")
+    port: Port = Field(default=104, description="Its DICOM port.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for a connection or an answer.")
     tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
 
@@ -67,9 +68,9 @@ class DicomDestination(_Frozen):
 class MllpDestination(_Frozen):
     """A RIS that takes the ORU^R01 over MLLP."""
 
-    name: Name
-    host: str
-    port: Port = 2575
+    name: Name = Field(description="Its name in the database, in logs and in the timeline.")
+    host: str = Field(description="Its host name or address.")
+    port: Port = Field(default=2575, description="Its MLLP port.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for a connection or an acknowledgement.")
     receiving_application: str = Field(default="RIS", max_length=180, description="MSH-5.")
     receiving_facility: str = Field(default="HOSPITAL", max_length=180, description="MSH-6.")
@@ -157,7 +158,17 @@ class Settings(BaseSettings):
     poll_interval_s: float = Field(
         default=1.0, gt=0, description="How often sweep, worker and relay look for due rows."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO",
+        description="Least level that is logged. DEBUG adds libraries' own words, which may name patients.",
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("expected an IANA name such as Europe/Berlin")
+        return name
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> "Settings":

@@ -72,7 +72,7 @@ def _formatter(role: str, *, show_library_text: bool) -> logging.Formatter:
         if record.exc_info and record.exc_info[1]:
             spoken["trace"] = places(record.exc_info[1])
         if show_library_text:
-            spoken["text"] = record.getMessage()
+            spoken["text"] = event["event"]  # not the record: structlog took its arguments away
         return {**spoken, "_record": record, "_from_structlog": False}
 
     def with_role(_: Any, __: str, event: EventDict) -> EventDict:

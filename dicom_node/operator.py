@@ -3,12 +3,13 @@
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, Job, Report
 from dicom_node.states import DeliveryState, JobState
+from dicom_node.timeline import current_job
 
 
 def retry(session: Session, study_id: int, now: datetime) -> str:
@@ -16,7 +17,7 @@ def retry(session: Session, study_id: int, now: datetime) -> str:
 
     Raises Permanent, with the reason, when there is nothing to retry.
     """
-    job = session.exec(select(Job).where(Job.study_id == study_id).order_by(col(Job.revision).desc()).limit(1)).first()
+    job = current_job(session, study_id)
     if job is None:
         raise Permanent(f"study {study_id}: there is no job yet")
     if job.state not in (JobState.FAILED, JobState.SKIPPED):

@@ -45,10 +45,18 @@ def list_statuses(session: Session, limit: int = 50) -> list[StudyStatus]:
 def study_status(session: Session, study: Study) -> StudyStatus:
     """Where one study is."""
     counted = select(func.count(col(Instance.id))).join(Series).where(Series.study_id == study.id)
-    job = session.exec(select(Job).where(Job.study_id == study.id).order_by(col(Job.revision).desc()).limit(1)).first()
+    job = current_job(session, study.id or 0)
     where, why = _where(session, study, job)
     count = session.exec(counted).one()
     return StudyStatus(study.id or 0, study.study_instance_uid, study.last_received_at, count, where, why)
+
+
+def current_job(session: Session, study_id: int) -> Job | None:
+    """The job that says where a study is: the newest, unless it was skipped and an earlier one waits for a person."""
+    jobs = session.exec(select(Job).where(Job.study_id == study_id).order_by(col(Job.revision).desc())).all()
+    if jobs and jobs[0].state == JobState.SKIPPED:
+        return next((job for job in jobs if job.state == JobState.FAILED), jobs[0])
+    return jobs[0] if jobs else None
 
 
 def timeline(session: Session, study: Study) -> list[Moment]:

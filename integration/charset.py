@@ -14,6 +14,7 @@ UTF_8: Terms = ("ISO_IR 192",)
 _WITHOUT_EXTENSIONS = ("ISO_IR 192", "GB18030", "GBK")  # PS3.3 C.12.1.1.2: never one of several
 _DEFAULT_CODEC = python_encoding["ISO_IR 6"]  # pydicom's name for it; it decodes as Latin-1
 _JIS_CODEC = python_encoding["ISO_IR 13"]
+_EXTENSIBLE = "ISO 2022"  # PS3.5 6.1.2.5: only these switch codes by escapes
 _ESCAPE = b"\x1b"
 _DELIMITERS = {ord(character) for character in "\r\n\t\f^="}  # PS3.5 6.1.2.5.3: code extensions end here
 _REPLACEMENT = "\ufffd"
@@ -39,7 +40,7 @@ def is_known(terms: Terms) -> bool:
 def decode(value: bytes, terms: Terms) -> str:
     """Read text. Bytes that are not in the declared set are read as Latin-1: no byte is ever lost."""
     codecs = _codecs(terms)
-    if _ESCAPE in value:
+    if _ESCAPE in value and any(term.startswith(_EXTENSIBLE) for term in terms):
         text = decode_bytes(value, codecs, _DELIMITERS)
         return value.decode("latin-1") if _REPLACEMENT in text else text
     try:
@@ -72,9 +73,7 @@ def _codecs(terms: Terms) -> list[str]:
 def _encodes(codec: str, text: str) -> bool:
     if codec == _DEFAULT_CODEC:
         return text.isascii()
-    if (
-        codec == _JIS_CODEC
-    ):  # Python's codec is Shift JIS, which holds more than ISO_IR 13; pydicom takes one half at once
+    if codec == _JIS_CODEC:  # Python's is Shift JIS and holds more; pydicom writes one half of ISO_IR 13 at once
         first, last = _HALF_WIDTH_KATAKANA
         return text.isascii() or all(first <= character <= last for character in text)
     try:

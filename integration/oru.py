@@ -6,6 +6,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.config import MllpDestination
 from dicom_node.errors import InvalidOutput
+from dicom_node.product import MANUFACTURER
 from dicom_node.uids import derive_control_id
 from integration.destinations import Encoded
 from integration.document import ReportDocument
@@ -29,7 +30,6 @@ from integration.oru_terms import (
     UID_STATUS,
     read_order,
 )
-from integration.product import MANUFACTURER
 from integration.report_text import split_lines
 from integration.source_header import SourceHeader
 from integration.sr_content import REPORT, procedure_codes

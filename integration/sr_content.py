@@ -6,8 +6,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from dicom_node.product import MANUFACTURER
 from integration.document import ReportDocument
-from integration.product import MANUFACTURER
 from integration.report_text import split_lines
 from integration.source_header import SourceHeader
 from integration.sr_element import code_item, make_item, put, read_codes

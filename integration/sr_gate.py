@@ -18,6 +18,7 @@ from integration.sr_header import (
     RESEARCH,
     SOP_CLASS_UID,
     UNVERIFIED,
+    fitting,
 )
 from integration.sr_identity import sr_sop_instance_uid
 
@@ -43,7 +44,7 @@ def check_sr(payload: bytes, document: ReportDocument) -> None:
     for keyword, value in _STATED.items():
         _equal(keyword, report.text(keyword), value)
     for keyword in _COPIED:
-        _equal(keyword, report.text(keyword), source.text(keyword))
+        _equal(keyword, report.text(keyword), fitting(source, keyword))
     _equal("SOPInstanceUID", report.text("SOPInstanceUID"), sr_sop_instance_uid(document))
     for keyword in _PERSONS:
         _equal(keyword, str(keyword in report.dataset), str(False))

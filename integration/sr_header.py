@@ -2,13 +2,14 @@
 
 from datetime import datetime, timedelta, timezone, tzinfo
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, BasicTextSRStorage
 
+from dicom_node.product import MANUFACTURER, MODEL_NAME, software_version
 from integration.document import ReportDocument
-from integration.product import MANUFACTURER, MODEL_NAME, software_version
-from integration.source_header import SourceHeader
+from integration.source_header import SourceHeader, tag_of
 from integration.sr_element import code_item, make_item, put, read_codes
 from integration.sr_identity import model_device_uid, node_device_uid, sr_series_instance_uid, sr_sop_instance_uid
 
@@ -46,6 +47,7 @@ COPIED_IF_PRESENT = (
     "PatientWeight",
     "TimezoneOffsetFromUTC",  # governs the copied Study Date and Time
 )
+_LONGEST_SH = 16  # characters, PS3.5 6.2
 _ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")  # PS3.3 10.14
 _OTHER_ID = ("PatientID", "TypeOfPatientID", "IssuerOfPatientID")  # PS3.3 C.7.1.1
 
@@ -54,7 +56,7 @@ def describe_patient_and_study(target: Dataset, source: SourceHeader) -> None:
     """Copy the Patient and Study modules word for word. Source: PS3.3 C.7.1.1, C.7.2.1, C.7.2.2."""
     put(target, "StudyInstanceUID", source.require("StudyInstanceUID"))
     for keyword in COPIED_OR_EMPTY:
-        put(target, keyword, source.text(keyword))
+        put(target, keyword, fitting(source, keyword))
     for keyword in COPIED_IF_PRESENT:
         if value := source.text(keyword):
             put(target, keyword, value)
@@ -132,6 +134,16 @@ def image_reference(source: SourceHeader) -> Dataset:
     )
 
 
+def fitting(source: SourceHeader, keyword: str) -> str:
+    """The value, or empty if it is longer than an SH may be (PS3.5 6.2): half a number would be another study's.
+
+    The Study Instance UID still says which study it is, and the ORU has room for the whole number.
+    """
+    value = source.text(keyword)
+    is_too_long = dictionary_VR(tag_of(keyword)) == "SH" and len(value) > _LONGEST_SH
+    return "" if is_too_long else value
+
+
 def drafted_locally(document: ReportDocument) -> datetime:
     """The time of the draft in the zone that governs the object: the image's own offset, else the site's."""
     offset = SourceHeader.of(document.evidence).text("TimezoneOffsetFromUTC")
@@ -162,7 +174,7 @@ def _request(source: SourceHeader, request: SourceHeader) -> Dataset:
     item = make_item(
         StudyInstanceUID=request.text("StudyInstanceUID") or source.require("StudyInstanceUID"),
         ReferencedStudySequence=[],
-        AccessionNumber=request.text("AccessionNumber") or source.text("AccessionNumber"),
+        AccessionNumber=fitting(request, "AccessionNumber") or fitting(source, "AccessionNumber"),
         PlacerOrderNumberImagingServiceRequest=request.text("PlacerOrderNumberImagingServiceRequest"),
         FillerOrderNumberImagingServiceRequest=request.text("FillerOrderNumberImagingServiceRequest"),
         RequestedProcedureID=request.text("RequestedProcedureID"),

@@ -2,9 +2,9 @@
 
 from pydicom.uid import UID
 
+from dicom_node.product import MANUFACTURER
 from dicom_node.uids import derive_uid
 from integration.document import ModelIdentity, ReportDocument
-from integration.product import MANUFACTURER
 from integration.source_header import SourceHeader
 
 _PRODUCT = "sr"

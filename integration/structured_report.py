@@ -7,12 +7,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.errors import InvalidOutput
+from dicom_node.product import MANUFACTURER, software_version
 from dicom_node.uids import derive_uid
 from integration.charset import UTF_8, Terms, holds, is_known
 from integration.destinations import Encoded
 from integration.document import ReportDocument
-from integration.product import MANUFACTURER as MANUFACTURER
-from integration.product import software_version
 from integration.report_text import split_lines
 from integration.source_header import SourceHeader
 from integration.sr_content import describe_content

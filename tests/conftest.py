@@ -65,7 +65,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Defaults, with a data folder of the test's own and any free port."""
     made = Settings(data_dir=tmp_path / "node", port=0, min_free_bytes=0)
@@ -73,7 +73,7 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-@pytest.fixture()
+@pytest.fixture
 def sqlite_engine(settings: Settings, _sqlite_template: Path) -> Iterator[Engine]:
     """The embedded database in the settings' data folder, schema current."""
     shutil.copyfile(_sqlite_template, settings.data_dir / "node.sqlite")
@@ -81,7 +81,7 @@ def sqlite_engine(settings: Settings, _sqlite_template: Path) -> Iterator[Engine
         yield engine
 
 
-@pytest.fixture()
+@pytest.fixture
 def postgres_engine(settings: Settings, postgres_url: str) -> Iterator[Engine]:
     """A fresh database on PostgreSQL, schema current."""
     with _opened(settings.model_copy(update={"database_url": SecretStr(postgres_url)})) as engine:
@@ -94,22 +94,22 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue("sqlite_engine" if request.param == "sqlite" else "postgres_engine")
 
 
-@pytest.fixture()
+@pytest.fixture
 def sessions(engine: Engine) -> Sessions:
     return make_sessions(engine)
 
 
-@pytest.fixture()
+@pytest.fixture
 def sqlite_sessions(sqlite_engine: Engine) -> Sessions:
     return make_sessions(sqlite_engine)
 
 
-@pytest.fixture()
+@pytest.fixture
 def postgres_sessions(postgres_engine: Engine) -> Sessions:
     return make_sessions(postgres_engine)
 
 
-@pytest.fixture()
+@pytest.fixture
 def postgres_url(postgres_server: Engine) -> str:
     """The URL of an empty database with the current schema on the PostgreSQL of the session."""
     with postgres_server.connect() as connection:

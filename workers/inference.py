@@ -21,7 +21,7 @@ from workers.pixels import read_pixels
 from workers.selection import Candidate, Chosen, Skipped, SkipReason, choose_frontal
 
 _RETRY_AFTER_S = 5.0
-_LEASE_MARGIN_S = 60.0
+_LEASE_MARGIN_S = 600.0  # decoding, and loading the model anew after it was lost
 
 _log = logs.get("inference")
 

@@ -7,9 +7,8 @@ from enum import StrEnum
 from pydicom.uid import DigitalXRayImageStorageForProcessing, SecondaryCaptureImageStorage
 
 from dicom_node.models import Instance
+from dicom_node.product import MANUFACTURER
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
-
-OWN_MANUFACTURER = "cxrnode"  # (0008,0070) of what this node makes; compared without case
 
 # (0008,0060). DR is no defined term of PS3.3 C.7.3.1.1.1, but in use.
 RADIOGRAPHY_MODALITIES = frozenset({"CR", "DX", "DR"})
@@ -143,7 +142,7 @@ def _quoted(word: str) -> str:
 
 
 def _is_own_output(candidate: Candidate) -> bool:
-    return candidate.instance.manufacturer.casefold() == OWN_MANUFACTURER
+    return candidate.instance.manufacturer.casefold() == MANUFACTURER
 
 
 def _is_other_object(candidate: Candidate) -> bool:

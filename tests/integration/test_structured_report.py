@@ -36,8 +36,7 @@ from integration.source_header import tag_of
 from integration.sr_element import make_item
 from integration.sr_gate import check_sr
 from integration.sr_identity import sr_series_instance_uid, sr_sop_instance_uid
-from integration.structured_report import MANUFACTURER, build_sr, encode_sr
-from workers.selection import OWN_MANUFACTURER
+from integration.structured_report import build_sr, encode_sr
 
 TEXTS = st.text(st.one_of(st.sampled_from("|^~\\&=\r\n\t\x0b\x1cäöß山ﾔ"), st.characters(exclude_categories=())))
 VALIDATOR = SHARED / "tools" / "validate_sr" / "validate_sr.sh"
@@ -107,9 +106,8 @@ def test_model_is_contributing_equipment_and_observer() -> None:
     assert model.ManufacturerModelName == observer["121015"].TextValue == MODEL.name
 
 
-def test_selection_recognises_what_we_make() -> None:
+def test_it_bears_the_manufacturer_that_selection_refuses_to_read() -> None:
     assert _reread().Manufacturer == MANUFACTURER
-    assert MANUFACTURER.upper() == OWN_MANUFACTURER.upper()
 
 
 def test_request_of_the_image_is_referenced() -> None:
@@ -187,7 +185,7 @@ def test_missing_type_2_becomes_empty(keyword: str) -> None:
         ("PatientWeight", b"70.5", "70.5"),
         ("TimezoneOffsetFromUTC", b"local", None),
         ("PatientID", b" P1\0", "P1"),
-        ("AccessionNumber", b"A" * 56, "A" * 56),
+        ("AccessionNumber", b"A" * 56, ""),
         ("PatientName", b"A^B\x0b\x1c", "A^B"),
     ],
 )
@@ -237,7 +235,7 @@ def test_text_comes_back_as_it_was_written(findings: str, indication: str) -> No
     assert texts.get("Request", "") == "\r\n".join(split_lines(indication))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(
     name=st.text(st.sampled_from("AbäÄ山やﾔ김^= "), max_size=30),
     terms=st.sampled_from(
@@ -349,7 +347,9 @@ def test_gate_lets_the_report_pass() -> None:
 
 
 CODES = [sr_header.PROCESSING_EQUIPMENT] + [
-    code for code in vars(sr_content).values() if isinstance(code, type(sr_header.PROCESSING_EQUIPMENT))
+    code
+    for code in vars(sr_content).values()
+    if isinstance(code, type(sr_header.PROCESSING_EQUIPMENT)) and code.scheme_designator in ("DCM", "LN")
 ]
 
 
@@ -357,8 +357,6 @@ CODES = [sr_header.PROCESSING_EQUIPMENT] + [
 def test_code_meanings_are_those_of_the_standard(code: object) -> None:
     """No validator looks at the meanings of header codes (standards §1)."""
     value, scheme, meaning = code.value, code.scheme_designator, code.meaning  # type: ignore[attr-defined]
-    if scheme == "RFC5646":
-        pytest.skip("language tags are no DICOM codes")
     known = {key: name for entry in concepts[scheme].values() for key, (name, _) in entry.items()}
     assert known[value] == meaning
 
@@ -413,9 +411,6 @@ def test_full_template_has_no_errors_by_any_validator(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not FILMS, reason=f"{SHARED}/data is absent: the published films are not in the project")
-def test_reports_on_real_films_have_no_errors_but_inherited_ones(tmp_path: Path) -> None:
-    """One film has an Accession Number of 56 characters; it is kept, because the PACS knows the study by it."""
+def test_reports_on_real_films_have_no_errors(tmp_path: Path) -> None:
     files = _write(tmp_path, {film.stem: read_real(film) for film in FILMS})
-    errors = _errors(_validate(files, "--only", "dciodvfy,dsrdump"))
-    assert [error for error in errors if "AccessionNumber(0008,0050)" not in error] == []
-    assert len(errors) == 1
+    assert _errors(_validate(files, "--only", "dciodvfy,dsrdump")) == []

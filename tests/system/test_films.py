@@ -20,10 +20,18 @@ from dicom_node.timeline import StudyStatus
 from integration.simulators.inbox import read_receipts
 from integration.simulators.ris import LoopbackRis
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 DRAFTED = ""
+# With every checker, 7 s each: the longest accession number, no patient's ID, no name, no name in UTF-8.
+VALIDATED_BY_ALL = {"966_fixed.dcm", "panimg_CR-MONO1-10-chest.dcm", "dicom_00000001_000.dcm", "simpleitk_cxr.dcm"}
+QUICK_CHECKERS = ["--only", "dciodvfy,dsrdump"]
+# An identifier is passed on as it came, 56 characters in an SH of 16 too: cut to size it would match nothing.
+INHERITED = r"""
+dciodvfy E ^</AccessionNumber\(0008,0050\)\[1\]> - Value invalid for this VR \[SH\] = <d14a028c2a3a2bc9[0-9a-f]{40}>
+dicom-validator E Accession Number\) has invalid value 'd14a028c2a3a2bc9[0-9a-f]{40}' for VR SH
+"""
 NO_PATIENT_ID, NO_NAME = "^^^^U", "^^^^^^U"  # HL7 tables 0203 and 0200: unspecified
 NODE_PEERS = Path.home() / ".cache" / "dicom-node-tests" / "hl7_peers"
 
@@ -37,8 +45,8 @@ OF_A_STRANGER = {
     "cxr_dicom/nih_pt61_effusion.dcm": "view not stated",
     "cxr_dicom/simpleitk_cxr.dcm": "view not stated",
     "non_chest/RG2_JPLL.dcm": "not a radiograph of the chest (body part HIP)",
-    "non_chest/RG3_JPLY.dcm": "not a radiograph of the chest (body part of another name)",
-    "non_chest/RG3_RLE.dcm": "not a radiograph of the chest (body part of another name)",
+    "non_chest/RG3_JPLY.dcm": "not a radiograph of the chest (body part EXTREMITY)",
+    "non_chest/RG3_RLE.dcm": "not a radiograph of the chest (body part EXTREMITY)",
     "non_chest/mg_voilut3_GH133.dcm": "no radiograph (CR, DX or secondary capture)",
     "cxr_dicom/panimg_CR-MONO1-10-chest.dcm": DRAFTED,
 }
@@ -51,7 +59,7 @@ OF_A_VOUCHED_SENDER = {
     "cxr_dicom/nih_pt2527_nodule.dcm": DRAFTED,
     "cxr_dicom/nih_pt61_effusion.dcm": DRAFTED,
     "non_chest/RG2_JPLL.dcm": "not a radiograph of the chest (body part HIP)",
-    "non_chest/RG3_RLE.dcm": "not a radiograph of the chest (body part of another name)",
+    "non_chest/RG3_RLE.dcm": "not a radiograph of the chest (body part EXTREMITY)",
     "non_chest/mg_voilut3_GH133.dcm": "no radiograph (CR, DX or secondary capture)",
     "cxr_dicom/simpleitk_cxr.dcm": DRAFTED,
 }
@@ -75,7 +83,7 @@ class House:
         return [each for each in self.pacs.instances() if each.sop_class_uid == BASIC_TEXT_SR]
 
     def messages(self) -> list[hl7.Message]:
-        return [hl7.parse(file.read_text(encoding="utf-8")) for file in sorted(self.ris_folder.glob("*.hl7"))]
+        return [hl7.parse(file.read_bytes().decode("utf-8")) for file in sorted(self.ris_folder.glob("*.hl7"))]
 
 
 @contextmanager
@@ -93,11 +101,13 @@ def _house(folder: Path, toml: str) -> Iterator[House]:
 def test_films_of_strangers_are_drafted_once_or_skipped_with_a_reason(
     tmp_path: Path, backend: str, tiny_model: Path
 ) -> None:
-    _check_films(tmp_path, _settings(tiny_model) + backend, OF_A_STRANGER, is_thorough=not backend)
+    reports = _check_films(tmp_path, _settings(tiny_model) + backend, OF_A_STRANGER)
+    _validate(reports, tmp_path, is_quick=bool(backend))
 
 
 def test_films_of_a_vouched_sender_are_drafted_though_their_header_is_silent(tmp_path: Path, tiny_model: Path) -> None:
-    _check_films(tmp_path, _settings(tiny_model) + VOUCHED, OF_A_VOUCHED_SENDER, is_thorough=True)
+    reports = _check_films(tmp_path, _settings(tiny_model) + VOUCHED, OF_A_VOUCHED_SENDER)
+    _validate(reports, tmp_path, is_quick=False)
 
 
 def test_two_independent_risses_take_the_report_of_a_real_film(tmp_path: Path, tiny_model: Path) -> None:
@@ -123,8 +133,11 @@ def test_two_independent_risses_take_the_report_of_a_real_film(tmp_path: Path, t
     assert all(status.study_instance_uid in each["obx5"] for each in received)
 
 
-def _check_films(folder: Path, toml: str, expected: Mapping[str, str], *, is_thorough: bool) -> None:
-    """Send all but the last, then all of them and the PACS's reports again, then the last: nothing comes twice."""
+def _check_films(folder: Path, toml: str, expected: Mapping[str, str]) -> dict[str, Path]:
+    """Send all but the last, then all of them and the PACS's reports again, then the last: nothing comes twice.
+
+    Returns the report of each drafted film, by the film's name.
+    """
     films = {name: shared_data(*name.split("/")) for name in expected}
     headers = {name: _header(file) for name, file in films.items()}
     *early, last = expected
@@ -140,14 +153,14 @@ def _check_films(folder: Path, toml: str, expected: Mapping[str, str], *, is_tho
         statuses = house.node.wait_settled(len(expected))
         told = _told(house.node)
         log = house.node.log.read_text(encoding="utf-8")
-        files = [house.pacs.download(held, folder) for held in house.reports()]
+        files = {held.study_instance_uid: house.pacs.download(held, folder) for held in house.reports()}
         for name, reason in expected.items():
             _check_status(name, statuses[headers[name].StudyInstanceUID], reason, told)
         drafted = [headers[name] for name, reason in expected.items() if reason == DRAFTED]
         _check_reports(house.reports(), drafted)
         _check_messages(house, drafted)
     _check_log(log, list(headers.values()))
-    _validate(files, is_thorough=is_thorough)
+    return {name: files[headers[name].StudyInstanceUID] for name, reason in expected.items() if reason == DRAFTED}
 
 
 def _check_status(name: str, status: StudyStatus, reason: str, told: Mapping[int, str]) -> None:
@@ -216,15 +229,21 @@ def _check_log(log: str, films: list[Dataset]) -> None:
     assert "Traceback" not in log
 
 
-def _validate(files: list[Path], *, is_thorough: bool) -> None:
-    """No checker finds an error; two of them are quick."""
+def _validate(reports: Mapping[str, Path], folder: Path, *, is_quick: bool) -> None:
+    """No checker finds an error that the film did not bring along."""
     script = shared_tool("validate_sr", "validate_sr.sh")
-    only = [] if is_thorough else ["--only", "dciodvfy,dsrdump"]
-    done = subprocess.run([script, "--errors-only", *only, *files], capture_output=True, text=True, check=False)
-    print(done.stdout)
-    if done.returncode == 3:
-        absent(f"a validator is not set up: {done.stdout}")
-    assert done.returncode == 0, done.stdout + done.stderr
+    accepted = folder / "whitelist.txt"
+    accepted.write_text(script.with_name("whitelist.txt").read_text(encoding="utf-8") + INHERITED, encoding="utf-8")
+    thorough = [file for name, file in reports.items() if Path(name).name in VALIDATED_BY_ALL and not is_quick]
+    quick = [file for file in reports.values() if file not in thorough]
+    for files, options in ((quick, QUICK_CHECKERS), (thorough, [])):
+        if files:
+            command = [script, "--errors-only", "--whitelist", accepted, *options, *files]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            print(done.stdout)
+            if done.returncode == 3:
+                absent(f"a validator is not set up: {done.stdout}")
+            assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _settings(tiny_model: Path) -> str:

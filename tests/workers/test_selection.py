@@ -18,8 +18,9 @@ from pydicom.uid import (
 
 from dicom_node.errors import InvalidHeader
 from dicom_node.models import Instance
+from dicom_node.product import MANUFACTURER
 from dicom_node.receive.header import read_header
-from workers.selection import OWN_MANUFACTURER, Candidate, Chosen, Skipped, SkipReason, choose_frontal
+from workers.selection import Candidate, Chosen, Skipped, SkipReason, choose_frontal
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -184,8 +185,7 @@ def test_the_site_vouches_only_for_what_is_not_stated() -> None:
 
 
 def test_own_output_is_known_by_its_manufacturer() -> None:
-    assert OWN_MANUFACTURER == "cxrnode"
-    assert words(candidate(manufacturer=OWN_MANUFACTURER)) == SkipReason.OWN_OUTPUT
+    assert words(candidate(manufacturer=MANUFACTURER.upper())) == SkipReason.OWN_OUTPUT
 
 
 # Real films: their words when nothing is vouched for, and when chest and frontal are; "" where they are chosen.

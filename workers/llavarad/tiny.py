@@ -29,16 +29,18 @@ from workers.llavarad.tiny_tokenizer import SPACE, train_tokenizer
 
 NAME, VERSION = "LLaVA-Rad demonstration (random weights)", "tiny-0"
 # A word stands in one place only: its token alone says which place comes next.
+# The words claim nothing about an image, whichever chance picks.
 PLACES: tuple[tuple[str, ...], ...] = (
-    ("Heart", "Mediastinum", "Aorta"),
-    ("size", "contour", "width"),
-    ("is", "appears"),
-    ("normal.", "prominent.", "enlarged.", "unremarkable."),
-    ("Both", "Left", "Right"),
-    ("lungs", "bases", "apices"),
-    ("show", "demonstrate"),
-    ("no", "mild", "patchy", "faint"),
-    ("effusion.", "opacity.", "consolidation.", "atelectasis."),
+    ("Demonstration", "Sample", "Trial"),
+    ("text", "wording", "output"),
+    ("from", "of"),
+    ("random", "untrained", "arbitrary"),
+    ("weights.", "numbers.", "parameters."),
+    ("Nothing",),
+    ("here", "above", "written"),
+    ("describes", "concerns", "depicts"),
+    ("this", "the"),
+    ("film.", "image.", "picture."),
 )
 _SENTENCES = (BEFORE_IMAGE, WITHOUT_INDICATION + " ASSISTANT:", *(" ".join(place) for place in PLACES))
 _PLACE_WEIGHT, _FORBIDDEN, _IMAGE_GAIN = 8.0, -50.0, 4.0

@@ -1,0 +1,164 @@
+"""Where settings come from, which wins, and what an error tells."""
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
+
+from dicom_node.config import CONFIG_FILE_VARIABLE, DicomDestination, Settings
+
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example"}
+RIS = {"name": "ris", "host": "ris.example"}
+
+
+def models_below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        for part in _parts(field.annotation):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from models_below(part)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
+@pytest.mark.parametrize("model", sorted(set(models_below(Settings)), key=lambda each: each.__name__))
+def test_every_setting_has_a_sentence(model: type[BaseModel]) -> None:
+    silent = [name for name, field in model.model_fields.items() if not (field.description or "").endswith(".")]
+    assert silent == []
+
+
+def test_settings_are_frozen(settings: Settings) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 104
+
+
+def test_the_defaults_receive_from_this_machine_only() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.ae_title) == ("127.0.0.1", 11112, "CXRNODE")
+    assert (settings.peers, settings.destination_names) == ({}, ())
+    assert settings.sqlalchemy_url == f"sqlite:///{Path('var/node.sqlite').absolute()}"
+
+
+@pytest.fixture
+def toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "node.toml"
+    monkeypatch.setenv(CONFIG_FILE_VARIABLE, str(file))
+    return file
+
+
+def test_settings_are_read_from_the_file(toml: Path) -> None:
+    toml.write_text(
+        """
+        ae_title = "SITE"
+        [peers.MODALITY]
+        addresses = ["10.0.0.0/8"]
+        assume_chest = true
+        [[pacs]]
+        name = "pacs"
+        ae_title = "PACS"
+        host = "pacs.example"
+        [[ris]]
+        name = "ris"
+        host = "ris.example"
+        """
+    )
+    settings = Settings()
+    assert settings.ae_title == "SITE"
+    assert settings.pacs == (DicomDestination(name="pacs", ae_title="PACS", host="pacs.example", port=104),)
+    assert settings.destination_names == ("pacs", "ris")
+    assert settings.peer("MODALITY").addresses == (ip_network("10.0.0.0/8"),)
+    assert settings.peer("MODALITY").assume_chest
+    assert not settings.peer("OTHER").assume_chest
+
+
+def test_the_environment_wins_over_the_file_and_an_argument_over_both(
+    toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml.write_text('ae_title = "FILE"\nport = 1\nhost = "0.0.0.0"\n')
+    monkeypatch.setenv("DICOM_NODE_AE_TITLE", "VARIABLE")
+    monkeypatch.setenv("DICOM_NODE_PORT", "2")
+    settings = Settings(port=3)
+    assert (settings.host, settings.ae_title, settings.port) == ("0.0.0.0", "VARIABLE", 3)
+
+
+def test_lists_and_tables_come_as_json_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DICOM_NODE_PEERS", '{"MODALITY": {"addresses": ["10.0.0.1"]}}')
+    monkeypatch.setenv("DICOM_NODE_RIS", '[{"name": "ris", "host": "ris.example"}]')
+    settings = Settings()
+    assert settings.peer("MODALITY").addresses == (ip_network("10.0.0.1"),)
+    assert settings.ris[0].port == 2575
+
+
+def test_one_part_of_a_table_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CERTIFICATE", "KEY", "CA"):
+        monkeypatch.setenv(f"DICOM_NODE_TLS__{name}", f"/{name}")
+    tls = Settings().tls
+    assert tls is not None
+    assert tls.key == Path("/KEY")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("ae_title", "A" * 17, "at most 16 characters"),
+        ("ae_title", "BACK\\SLASH", "should match pattern"),
+        ("ae_title", "  ", "at least 1 character"),
+        ("port", 65_536, "less than or equal to 65535"),
+        ("idle_timeout_s", 0, "greater than 0"),
+        ("disclaimer", "", "at least 20 characters"),
+        ("processing_id", "X", "'P', 'T' or 'D'"),
+        ("max_pdu_bytes", 1, "greater than or equal to 4096"),
+        ("typo", "CANARY", "Extra inputs are not permitted"),
+    ],
+)
+def test_an_error_names_the_field_and_what_was_expected(field: str, value: Any, words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(**{field: value})
+    error = caught.value.errors()[0]
+    assert error["loc"] == (field,)
+    assert words in error["msg"]
+    assert "input_value" not in str(caught.value)
+
+
+def test_an_error_names_the_place_in_a_table(toml: Path) -> None:
+    toml.write_text('[[pacs]]\nname = "pacs"\nae_title = "PACS"\nhost = "pacs.example"\nport = "CANARY"\n')
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert caught.value.errors()[0]["loc"] == ("pacs", 0, "port")
+    assert "CANARY" not in str(caught.value)
+
+
+def test_secrets_do_not_show() -> None:
+    settings = Settings(database_url="postgresql+psycopg://u:CANARY@h/d", broker_url="redis://:CANARY@h")
+    assert "CANARY" not in f"{settings!r} {settings}"
+    assert settings.sqlalchemy_url == "postgresql+psycopg://u:CANARY@h/d"
+
+
+@pytest.mark.parametrize(
+    "destinations",
+    [{"pacs": [PACS, PACS]}, {"ris": [RIS, RIS]}, {"pacs": [PACS], "ris": [{**RIS, "name": "pacs"}]}],
+)
+def test_two_destinations_of_one_name_are_refused(destinations: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="destination names must differ, got"):
+        Settings(**destinations)
+
+
+@pytest.mark.parametrize("name", ["", "PACS", "1pacs", "a b", "a" * 32])
+def test_the_name_of_a_destination_is_a_key(name: str) -> None:
+    with pytest.raises(ValidationError, match="should match pattern"):
+        Settings(pacs=[{**PACS, "name": name}])
+
+
+def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DICOM_NODE_PEERS", "{CANARY")
+    with pytest.raises(SettingsError, match='field "peers"') as caught:
+        Settings()
+    assert "CANARY" not in str(caught.value)

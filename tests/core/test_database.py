@@ -1,0 +1,86 @@
+"""The schema, and the promise of a commit."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import alembic.command
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from doubles import NOON
+from rows import add_study, only
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlmodel import SQLModel
+
+from dicom_node import database
+from dicom_node.config import Settings
+from dicom_node.database import Sessions, migrate, open_database, require_current_schema
+from dicom_node.errors import Permanent
+from dicom_node.models import Series, Study
+
+
+def test_the_migrations_make_the_schema_of_the_models(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_every_index_of_the_models_is_made_with_its_condition(engine: Engine) -> None:
+    catalog = "pg_indexes" if engine.dialect.name == "postgresql" else "sqlite_master"
+    column = "indexdef" if engine.dialect.name == "postgresql" else "sql"
+    with engine.connect() as connection:
+        found = connection.execute(
+            text(f"SELECT {column} FROM {catalog} WHERE {column} LIKE '%one_active_job_per_study%'")
+        )
+        definition = found.scalar_one()
+    assert "UNIQUE" in definition
+    assert all(state in definition for state in ("'queued'", "'inferring'", "'reported'"))
+
+
+def test_migrating_a_current_schema_changes_nothing(engine: Engine) -> None:
+    migrate(engine)
+    require_current_schema(engine)
+
+
+def test_the_migrations_lead_down_again(engine: Engine) -> None:
+    with engine.begin() as connection:
+        alembic.command.downgrade(database._alembic(connection), "base")
+    with pytest.raises(Permanent):
+        require_current_schema(engine)
+    migrate(engine)
+    require_current_schema(engine)
+
+
+def test_a_missing_schema_says_what_to_do(settings: Settings) -> None:
+    engine = open_database(settings)
+    with pytest.raises(Permanent, match=r"at revision None, expected \d+: run `dicom-node migrate`"):
+        require_current_schema(engine)
+    engine.dispose()
+
+
+def test_sqlite_commits_to_the_disk(sqlite_engine: Engine) -> None:
+    with sqlite_engine.connect() as connection:
+        values = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in PRAGMAS}
+    assert values == PRAGMAS
+
+
+PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2 is FULL
+
+
+def test_times_come_back_aware_and_in_utc(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        add_study(session, last_received_at=NOON.astimezone(timezone(timedelta(hours=5))))
+    received_at = only(sessions, Study).last_received_at
+    assert (received_at, received_at.tzinfo) == (NOON, UTC)
+
+
+def test_a_naive_time_is_refused(sessions: Sessions) -> None:
+    with sessions() as session, pytest.raises(StatementError, match="naive datetime"):
+        add_study(session, last_received_at=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_a_row_without_its_parent_is_refused(sessions: Sessions) -> None:
+    with sessions() as session:
+        session.add(Series(study_id=4711, series_instance_uid="1.2"))
+        with pytest.raises(IntegrityError):
+            session.flush()

@@ -1,0 +1,47 @@
+"""How a role works, round by round."""
+
+import threading
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from dicom_node import rounds
+
+
+def test_work_that_finds_more_is_called_again_at_once() -> None:
+    stop, left = threading.Event(), [True, True, True]
+
+    def work() -> bool:
+        if left:
+            return left.pop()
+        stop.set()
+        return False
+
+    rounds.every(0.0, stop, work)
+    assert left == []
+
+
+def test_a_database_that_is_away_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rounds, "_WAIT_FOR_DATABASE_S", 0.01)
+    stop, calls = threading.Event(), 0
+
+    def work() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OperationalError("SELECT 'CANARY'", {}, ConnectionError("CANARY"))
+        stop.set()
+
+    rounds.every(0.0, stop, work)
+    assert calls == 2
+    assert "database_away" in caplog.text
+
+
+def test_any_other_error_ends_the_role() -> None:
+    def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        rounds.every(0.0, threading.Event(), work)

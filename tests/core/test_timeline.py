@@ -1,0 +1,99 @@
+"""Where a study is, and why, in words."""
+
+from datetime import timedelta
+
+import pytest
+from doubles import NOON
+from rows import add_delivery, add_job, add_report, add_study, receive
+from sqlmodel import Session
+
+from dicom_node.database import Sessions
+from dicom_node.lifecycle import advance
+from dicom_node.models import Job, Study
+from dicom_node.states import DeliveryState, JobState, StudyState
+from dicom_node.timeline import list_statuses, study_status, timeline
+
+
+@pytest.mark.parametrize(
+    ("job", "where", "why"),
+    [
+        (None, "receiving", "images may still come"),
+        ({"state": "queued"}, "queued", "waits for a worker"),
+        ({"state": "inferring"}, "inferring", "a worker drafts the findings"),
+        ({"state": "skipped", "reason": "no frontal view"}, "skipped", "no frontal view"),
+        ({"state": "failed", "reason": "undecodable"}, "failed", "undecodable"),
+        ({"state": "done"}, "done", "every destination has the draft"),
+    ],
+)
+def test_a_study_is_where_its_job_is(
+    job: dict[str, str] | None, where: str, why: str, sqlite_sessions: Sessions
+) -> None:
+    with sqlite_sessions.begin() as session:
+        study = add_study(session, state="complete" if job else "receiving")
+        if job:
+            add_job(session, study, **job)
+        status = study_status(session, study)
+    assert (status.where, status.why) == (where, why)
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_every_state_has_words(state: JobState, sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        job = add_job(session, add_study(session, state="complete"), state=state, reason="because")
+        add_delivery(session, add_report(session, job))
+        status = study_status(session, session.get_one(Study, job.study_id))
+    assert status.where == state
+    assert status.why
+
+
+def test_a_late_image_is_said_before_the_old_answer(sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        study = add_study(session, state="receiving")
+        add_job(session, study, state="done")
+        assert study_status(session, study).why == "images may still come"
+
+
+def test_a_reported_study_tells_of_each_destination(sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        study = add_study(session, state="complete")
+        report = add_report(session, add_job(session, study, state="reported"))
+        add_delivery(session, report, state="delivered", reason="stored")
+        add_delivery(session, report, destination="ris", attempts=1, reason="RIS cannot be reached")
+        assert study_status(session, study).why == "pacs delivered; ris pending (RIS cannot be reached)"
+
+
+def test_the_newest_studies_come_first_with_their_objects_counted(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        receive(session)
+        receive(session, SOPInstanceUID="1.2.3")
+        newest = add_study(session, last_received_at=NOON + timedelta(seconds=1))
+        assert [each.object_count for each in list_statuses(session)] == [0, 2]
+        assert [each.study_id for each in list_statuses(session, limit=1)] == [newest.id]
+
+
+def test_the_timeline_tells_of_one_study_only_oldest_first(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ours, job = walk(session)
+        walk(session)
+        told = [moment.what for moment in timeline(session, ours)]
+    delivery = told[-1].split(":")[0]
+    assert told == [
+        f"study {ours.id}: receiving (first instance received)",
+        f"study {ours.id}: receiving → complete (quiet)",
+        f"job {job.id}: queued (study complete)",
+        f"job {job.id}: queued → inferring",
+        f"job {job.id}: inferring → reported (draft stored)",
+        f"{delivery}: pending (for pacs)",
+        f"{delivery}: pending → sending (attempt 1)",
+    ]
+
+
+def walk(session: Session) -> tuple[Study, Job]:
+    study = add_study(session)
+    advance(session, study, StudyState.COMPLETE, now=NOON, reason="quiet")
+    job = add_job(session, study)
+    advance(session, job, JobState.INFERRING, now=NOON)
+    advance(session, job, JobState.REPORTED, now=NOON, reason="draft stored")
+    delivery = add_delivery(session, add_report(session, job))
+    advance(session, delivery, DeliveryState.SENDING, now=NOON, reason="attempt 1")
+    return study, job
