@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint peers kill-test clean
+.PHONY: demo test lint peers kill-test compose-check clean
 
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
@@ -36,6 +36,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(PIP) --quiet --editable '.[dev]'
 	@touch $@
+
+compose-check:  ## docker compose for real: a film in, one SR and one ORU out (needs Docker and DCMTK)
+	@tests/system/compose_check.sh
 
 clean:
 	rm -rf $(VENV) var build *.egg-info

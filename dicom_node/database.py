@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
@@ -19,6 +20,8 @@ from dicom_node.config import Settings
 from dicom_node.errors import Permanent
 
 Sessions = sessionmaker[Session]
+# What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
+AWAY = (OperationalError, InterfaceError)
 _BUSY_TIMEOUT_S = 30
 
 

@@ -59,18 +59,24 @@ def advance(session: Session, row: Row, new: State, *, now: datetime, reason: st
 
 
 def claim(
-    session: Session, kind: type[Leased], *conditions: ColumnElement[bool], now: datetime, lease_s: float
+    session: Session,
+    kind: type[Leased],
+    *conditions: ColumnElement[bool],
+    now: datetime,
+    lease_s: float,
+    skip_locked: bool = True,
 ) -> Leased | None:
     """Take the most urgent, then oldest, due row; count the attempt before the work starts.
 
     The lease must outlast the hard limit of the work, so that an expired lease proves a dead owner.
+    skip_locked: pass over a row that another transaction holds, instead of waiting for its end.
     """
     due = (
         select(kind)
         .where(kind.state == _WAITING[kind], kind.due_at <= now, *conditions)
         .order_by(kind.priority, kind.due_at, kind.id)  # type: ignore[arg-type]  # SQLModel types columns as values
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=skip_locked)
     )
     row = session.exec(due).first()
     if row is None:

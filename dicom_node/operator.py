@@ -20,6 +20,7 @@ def retry(session: Session, study_id: int, now: datetime) -> str:
     job = current_job(session, study_id)
     if job is None:
         raise Permanent(f"study {study_id}: there is no job yet")
+    session.refresh(job, with_for_update=True)  # a delivery that fails now waits, and then finds the job resent
     if job.state not in (JobState.FAILED, JobState.SKIPPED):
         raise Permanent(f"study {study_id}: its job is {job.state}, only failed and skipped ones can be retried")
     failed = _failed_deliveries(session, job)

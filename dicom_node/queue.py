@@ -14,7 +14,7 @@ from dicom_node.states import JobState
 
 TASK_NAME = "workers.infer"
 QUEUE_NAME = "infer"
-RING_AGAIN_AFTER_S = 120.0
+RING_AGAIN_AFTER_S = 60.0
 
 Ring = Callable[[int, int], bool]  # (job id, priority) -> the broker has it
 

@@ -3,13 +3,15 @@
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
+from sqlalchemy import CursorResult, update
 from sqlmodel import Session, col
 
 from dicom_node import logs
 from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
+from dicom_node.database import AWAY, Sessions, make_sessions, open_database, require_current_schema
 from dicom_node.errors import NodeError, Transient
 from dicom_node.lifecycle import advance, claim, put_back
 from dicom_node.models import Delivery
@@ -20,7 +22,7 @@ from dicom_node.states import DeliveryState
 from dicom_node.storage import InstanceStore
 from integration.backoff import next_due
 from integration.build import build_destinations
-from integration.destinations import Ack, Destination, Outcome
+from integration.destinations import Ack, Destination, Encoded, Outcome
 from integration.document import load_document
 
 # Connect, associate, transfer, release: each may last one time-out.
@@ -67,6 +69,9 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
         ack = destination.send(_payload(teller, destination, delivery))
     except Transient as error:
         ack = Ack(Outcome.RETRY, "", str(error))
+    except AWAY as error:
+        log.warning("delivery_put_back", trace=logs.places(error))
+        ack = Ack(Outcome.RETRY, "", "the database was away")
     except NodeError as error:
         log.error("delivery_impossible", reason=str(error), trace=logs.places(error))
         ack = Ack(Outcome.REJECTED, "", str(error))
@@ -102,10 +107,18 @@ def _payload(teller: Teller, destination: Destination, delivery: Delivery) -> by
     with teller.sessions() as session:
         document = load_document(session, teller.store, teller.settings, delivery.report_id)
     encoded = destination.encode(document)
-    with teller.sessions.begin() as session:
-        session.add(delivery)
-        delivery.payload, delivery.identifier = encoded.payload, encoded.identifier
+    _store_payload(teller, delivery, encoded)
     return encoded.payload
+
+
+def _store_payload(teller: Teller, delivery: Delivery, encoded: Encoded) -> None:
+    """Raises Transient if another relay has the delivery by now: its bytes stand."""
+    mine = (Delivery.id == delivery.id, Delivery.state == delivery.state, Delivery.attempts == delivery.attempts)
+    values = {"payload": encoded.payload, "identifier": encoded.identifier}
+    with teller.sessions.begin() as session:
+        stored = cast(CursorResult[Any], session.execute(update(Delivery).where(*mine).values(**values)))
+    if stored.rowcount == 0:
+        raise Transient("the lease was lost while the report was encoded")
 
 
 def _settle(teller: Teller, delivery: Delivery, ack: Ack) -> None:

@@ -16,6 +16,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DELIVERED = Ack(Outcome.DELIVERED, "0000", "stored")
 RETRY = Ack(Outcome.RETRY, "A700", "the peer is full")
 REJECTED = Ack(Outcome.REJECTED, "A900", "the peer refused it")
+IDENTITY = EngineIdentity("fake", "1", "d" * 64)
 FINDINGS = Findings("The lungs are clear.", token_count=6, seconds=0.5, cropped_fraction=0.25)
 
 
@@ -40,7 +41,7 @@ class FakeWriter:
     findings: Findings = FINDINGS
     error: Exception | None = None
     before: Callable[[], object] = lambda: None
-    identity: EngineIdentity = EngineIdentity("fake", "1", "d" * 64)
+    identity: EngineIdentity = IDENTITY
     images: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def write_findings(self, pixels: NDArray[np.uint8], indication: str | None) -> Findings:

@@ -5,24 +5,31 @@ import threading
 from celery import Celery
 from celery.apps.worker import Worker
 
+from dicom_node.errors import PeerUnreachable
 from dicom_node.queue import QUEUE_NAME, TASK_NAME, make_broker
 from workers.inference import Reader, infer
 
 
 def serve_broker(reader: Reader, stop: threading.Event) -> None:
-    """Consume bells until told to stop. Threads, never prefork: a forked child may not use CUDA or start processes."""
+    """Consume bells until told to stop. Threads, never prefork: a forked child may not use CUDA or start processes.
+
+    Raises PeerUnreachable when Celery gives up: kombu 5.7 cannot restore tasks in work on a lost Redis connection.
+    """
     app = make_app(reader)
     worker = app.Worker(
         pool="threads",
         concurrency=reader.settings.inference_threads,
         queues=[QUEUE_NAME],
-        loglevel="WARNING",
+        loglevel=reader.settings.log_level,
+        quiet=True,  # no banner between the lines of JSON
         optimization="fair",
         without_gossip=True,
         without_mingle=True,
     )
     threading.Thread(target=_stop_when_told, args=(worker, stop), daemon=True).start()
     worker.start()
+    if not stop.is_set():
+        raise PeerUnreachable("the broker was lost and the consumer ended")
 
 
 def make_app(reader: Reader) -> Celery:

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
-from dicom_node.database import Sessions
+from dicom_node.database import AWAY, Sessions
 from dicom_node.errors import NodeError, Transient
 from dicom_node.lifecycle import advance, begin, claim, put_back
 from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series
@@ -61,6 +61,9 @@ def infer(reader: Reader, job_id: int | None = None) -> bool:
     except Transient as error:
         log.warning("job_put_back", reason=str(error))
         _put_back(reader, task.job, str(error))
+    except AWAY as error:
+        log.warning("job_put_back", trace=logs.places(error))
+        _put_back(reader, task.job, "the database was away")
     except NodeError as error:
         log.error("job_failed", reason=str(error), trace=logs.places(error))
         _settle(reader, task.job, JobState.FAILED, str(error))
@@ -74,7 +77,8 @@ def _claim(reader: Reader, job_id: int | None) -> _Task | None:
     only = () if job_id is None else (col(Job.id) == job_id,)
     lease_s = reader.settings.inference_timeout_s * (reader.settings.inference_threads + 1) + _LEASE_MARGIN_S
     with reader.sessions.begin() as session:
-        job = claim(session, Job, *only, now=reader.clock(), lease_s=lease_s)
+        # A job that was rung for is waited for: the sweep may still hold it to note the ring, and rings but once.
+        job = claim(session, Job, *only, now=reader.clock(), lease_s=lease_s, skip_locked=job_id is None)
         return _Task(job, _choose(session, job, reader.settings)) if job else None
 
 
@@ -112,7 +116,7 @@ def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) ->
     """Store the draft and one delivery per destination, in the transaction that ends the job's inference."""
     now, settings = reader.clock(), reader.settings
     with reader.sessions.begin() as session:
-        session.add(job)
+        job = session.merge(job, load=False)
         if not advance(session, job, JobState.REPORTED, now=now, reason="draft stored"):
             return  # the lease was lost; whoever has it now will answer
         report = _report_row(reader, job, instance, findings)
@@ -156,7 +160,7 @@ def _destinations(settings: Settings) -> list[tuple[DeliveryKind, str]]:
 
 def _settle(reader: Reader, job: Job, state: JobState, reason: str) -> None:
     with reader.sessions.begin() as session:
-        session.add(job)
+        job = session.merge(job, load=False)
         advance(session, job, state, now=reader.clock(), reason=reason)
 
 
@@ -164,5 +168,5 @@ def _put_back(reader: Reader, job: Job, reason: str) -> None:
     now = reader.clock()
     due_at = now + timedelta(seconds=_RETRY_AFTER_S * job.attempts)
     with reader.sessions.begin() as session:
-        session.add(job)
+        job = session.merge(job, load=False)
         put_back(session, job, now=now, due_at=due_at, max_attempts=reader.settings.max_job_attempts, reason=reason)

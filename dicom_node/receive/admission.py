@@ -1,7 +1,7 @@
 """Who may come in: called and calling AE title and address, before anything else is negotiated (PS3.8 9.3.4)."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import cast
 
 from pynetdicom.events import Event
@@ -19,6 +19,8 @@ _log = logs.get("admission")
 def is_welcome(settings: Settings, calling_ae: str, address: str) -> bool:
     """Whether the settings let this AE title come from this address. Without peers, only this machine may."""
     source = ip_address(address)
+    if isinstance(source, IPv6Address):
+        source = source.ipv4_mapped or source  # how IPv4 arrives at a port bound to "::"
     if not settings.peers:
         return source.is_loopback
     peer = settings.peers.get(calling_ae)

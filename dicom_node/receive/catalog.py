@@ -9,6 +9,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
+from sqlalchemy import inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel, select
 
@@ -112,4 +113,5 @@ def _insert_unless_there(session: Session, model: type[SQLModel], values: dict[s
     """Insert a row unless another association was first; True if it was inserted."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     insert = dialect.insert(model).values(**values).on_conflict_do_nothing()
-    return bool(session.execute(insert).rowcount)  # type: ignore[attr-defined]  # a CursorResult for INSERT
+    # The row itself, not rowcount: on PostgreSQL that is -1 for an INSERT.
+    return session.execute(insert.returning(inspect(model).primary_key[0])).first() is not None

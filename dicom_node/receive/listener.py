@@ -1,7 +1,8 @@
-"""pynetdicom's server with three repairs: a TLS handshake that cannot block the port, a backlog, quiet errors."""
+"""pynetdicom's server, repaired: a TLS handshake that cannot block the port, a backlog, quiet errors, an end."""
 
 import socket
 import ssl
+from socketserver import TCPServer
 from typing import Any, cast
 
 from pynetdicom.transport import ThreadedAssociationServer
@@ -35,6 +36,11 @@ class Listener(ThreadedAssociationServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         # socketserver would print a traceback with values to stderr.
         _log.error("association_not_started")
+
+    def shutdown(self) -> None:
+        # pynetdicom's takes the server off a list that `make_server` never put it on.
+        TCPServer.shutdown(self)
+        self.server_close()
 
     @staticmethod
     def _shakes_hands(client: ssl.SSLSocket) -> bool:

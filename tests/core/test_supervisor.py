@@ -5,19 +5,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from waiting import free_port, wait_until
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, migrate, open_database, require_current_schema
-from dicom_node.errors import NodeError
+from dicom_node.database import migrate, open_database
+from dicom_node.roles import ROLES
 
 START_TIMEOUT_S = 90.0
 
 
-def start(tmp_path: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+@contextmanager
+def started(tmp_path: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """`dicom-node` with these arguments, its log in a file; it is stopped at the end."""
+    (tmp_path / "node.toml").touch()
     environment = {
         **os.environ,
         "DICOM_NODE_DATA_DIR": str(tmp_path / "node"),
@@ -26,8 +30,15 @@ def start(tmp_path: Path, *arguments: str) -> "subprocess.Popen[bytes]":
         "DICOM_NODE_CONFIG": str(tmp_path / "node.toml"),
     }
     command = [sys.executable, "-m", "dicom_node", *arguments]
-    with (tmp_path / "log").open("ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, env=environment, cwd=tmp_path)
+    with (
+        (tmp_path / "log").open("ab") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, env=environment, cwd=tmp_path) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 def children_of(pid: int) -> dict[str, int]:
@@ -51,70 +62,32 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def is_current(data_dir: Path) -> bool:
-    engine = open_database(Settings(data_dir=data_dir))
-    try:
-        require_current_schema(engine)
-    except NodeError:
-        return False
-    finally:
-        engine.dispose()
-    return True
-
-
-@pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    (tmp_path / "node.toml").touch()
-    process = start(tmp_path, "up")
-    try:
-        wait_until(lambda: {"scp", "sweep", "relay"} <= children_of(process.pid).keys(), "roles run", START_TIMEOUT_S)
-        wait_until(lambda: (tmp_path / "log").read_text().count('"listening"') == 1, "the SCP listens", START_TIMEOUT_S)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
-        assert process.stdin is not None
-        process.stdin.close()
-
-
 @pytest.mark.system
-def test_a_dead_role_is_started_again(supervisor: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
-    before = children_of(supervisor.pid)["scp"]
-    os.kill(before, signal.SIGKILL)
-    wait_until(lambda: children_of(supervisor.pid).get("scp", before) != before, "the SCP runs again", START_TIMEOUT_S)
-    assert is_current(tmp_path / "node")
-    supervisor.terminate()
-    assert supervisor.wait(60) == 0
-    assert '"event": "role_died"' in (tmp_path / "log").read_text()
-
-
-@pytest.mark.system
-def test_no_role_outlives_a_supervisor_that_was_killed(supervisor: "subprocess.Popen[bytes]") -> None:
-    roles = children_of(supervisor.pid)
-    supervisor.kill()
-    supervisor.wait()
-    wait_until(lambda: not any(is_alive(pid) for pid in roles.values()), "all roles ended", START_TIMEOUT_S)
+def test_a_dead_role_is_started_again_and_none_outlives_the_supervisor(tmp_path: Path) -> None:
+    with started(tmp_path, "up") as supervisor:
+        wait_until(lambda: children_of(supervisor.pid).keys() >= ROLES.keys(), "all roles run", START_TIMEOUT_S)
+        before = children_of(supervisor.pid)["sweep"]
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: children_of(supervisor.pid).get("sweep", before) != before, "it runs again", START_TIMEOUT_S)
+        assert '"event": "role_died"' in (tmp_path / "log").read_text()
+        roles = children_of(supervisor.pid)
+        supervisor.kill()
+        supervisor.wait()
+        wait_until(lambda: not any(is_alive(pid) for pid in roles.values()), "all roles ended", START_TIMEOUT_S)
 
 
 @pytest.mark.parametrize("supervised", [[], ["--supervised"]])
 def test_a_role_that_is_told_to_stop_ends_well(supervised: list[str], tmp_path: Path) -> None:
-    (tmp_path / "node.toml").touch()
     engine = open_database(Settings(data_dir=tmp_path / "node"))
     migrate(engine)
-    make_sessions(engine)
     engine.dispose()
-    role = start(tmp_path, "scp", *supervised)
-    wait_until(lambda: '"listening"' in (tmp_path / "log").read_text(), "the SCP listens", START_TIMEOUT_S)
-    role.terminate()
-    assert role.wait(60) == 0, (tmp_path / "log").read_text()
-    assert role.stdin is not None
-    role.stdin.close()
+    with started(tmp_path, "scp", *supervised) as role:
+        wait_until(lambda: '"listening"' in (tmp_path / "log").read_text(), "the SCP listens", START_TIMEOUT_S)
+        role.terminate()
+        assert role.wait(60) == 0, (tmp_path / "log").read_text()
 
 
 def test_a_role_without_a_schema_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "node.toml").touch()
-    role = start(tmp_path, "sweep")
-    assert role.wait(60) == 1
+    with started(tmp_path, "sweep") as role:
+        assert role.wait(60) == 1
     assert "run `dicom-node migrate`" in (tmp_path / "log").read_text()
-    assert role.stdin is not None
-    role.stdin.close()

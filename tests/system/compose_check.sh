@@ -8,7 +8,7 @@ TIMEOUT_S=${TIMEOUT_S:-120}
 SETTLE_S=10 # after the first SR and ORU: time for a second one that must not come
 export DICOM_ADDRESS=127.0.0.1 DICOM_PORT=${DICOM_PORT:-0} POSTGRES_PASSWORD="a p@ss/word:\$1"
 
-compose() { docker compose --project-name dicom-node-check --env-file deploy/env.example --profile demo "$@"; }
+compose() { docker compose --ansi never --project-name dicom-node-check --env-file deploy/env.example --profile demo "$@"; }
 
 say() { printf '\n== %s\n' "$*"; }
 

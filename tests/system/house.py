@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.filereader import read_file_meta_info
+from sqlalchemy import Engine
 from sqlmodel import select
 
 from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
@@ -75,6 +76,7 @@ class Node:
     toml: str
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    _engine: Engine | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +107,7 @@ class Node:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(60)
+        self._close_database()
 
     def kill_all(self) -> None:
         """kill -9 of the supervisor and of every role."""
@@ -114,6 +117,7 @@ class Node:
             self.process.wait()
         for pid in children:
             kill(pid)
+        self._close_database()
 
     def role_pids(self) -> dict[str, int]:
         """The living roles' processes, read from /proc."""
@@ -143,7 +147,15 @@ class Node:
                 os.environ[CONFIG_FILE_VARIABLE] = before
 
     def sessions(self) -> Sessions:
-        return make_sessions(open_database(self.settings()))
+        """Of the node's database; closed when the node is stopped."""
+        if self._engine is None:
+            self._engine = open_database(self.settings())
+        return make_sessions(self._engine)
+
+    def _close_database(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
 
     def statuses(self, sessions: Sessions) -> dict[str, StudyStatus]:
         """Where each study is, by Study Instance UID."""

@@ -202,7 +202,7 @@ def _studies_in_pacs(folder: Path) -> dict[str, set[str]]:
 def _studies_in_ris(folder: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for file in folder.glob("*.hl7"):
-        segments = [line.split("|") for line in file.read_text(encoding="utf-8").split("\r")]
+        segments = [line.split("|") for line in file.read_bytes().decode().split("\r")]
         uid = next(each[5] for each in segments if each[0] == "OBX" and each[3].startswith("113014"))
         found[uid].add(segments[0][9])
     return found

@@ -1,0 +1,76 @@
+"""One round of the sweep."""
+
+from datetime import timedelta
+
+from doubles import NOON, FrozenClock
+from rows import add_delivery, add_job, add_study, all_of, moves_of, only
+
+from dicom_node.config import Settings
+from dicom_node.database import Sessions
+from dicom_node.models import Delivery, Job
+from dicom_node.queue import RING_AGAIN_AFTER_S
+from dicom_node.receive.sweep import sweep_once
+
+
+class Broker:
+    """Hears bells while it is up."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.heard: list[tuple[int, int]] = []
+
+    def ring(self, job_id: int, priority: int) -> bool:
+        if self.is_up:
+            self.heard.append((job_id, priority))
+        return self.is_up
+
+
+def test_a_quiet_study_is_queued_and_its_bell_rung_once(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        add_study(session)
+    clock, broker = FrozenClock(), Broker()
+    clock.forward(settings.idle_timeout_s)
+    for _ in range(3):
+        sweep_once(sessions, settings, clock, broker.ring)
+    job = only(sessions, Job)
+    assert broker.heard == [(job.id, 5)]
+    assert job.rung_at == clock.now
+
+
+def test_without_a_broker_the_job_waits_in_the_table(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        add_job(session)
+    sweep_once(sessions, settings, FrozenClock(), None)
+    assert (only(sessions, Job).state, only(sessions, Job).rung_at) == ("queued", None)
+
+
+def test_a_bell_that_a_broker_did_not_hear_is_rung_when_it_is_back(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        for _ in range(3):
+            add_job(session)
+    broker = Broker()
+    broker.is_up = False
+    sweep_once(sessions, settings, FrozenClock(), broker.ring)
+    assert {job.rung_at for job in all_of(sessions, Job)} == {None}
+    broker.is_up = True
+    sweep_once(sessions, settings, FrozenClock(), broker.ring)
+    assert [job_id for job_id, _ in broker.heard] == [job.id for job in all_of(sessions, Job)]
+
+
+def test_a_bell_that_was_lost_is_rung_again(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        add_job(session)
+    clock, broker = FrozenClock(), Broker()
+    sweep_once(sessions, settings, clock, broker.ring)
+    clock.forward(RING_AGAIN_AFTER_S + 1)
+    sweep_once(sessions, settings, clock, broker.ring)
+    assert len(broker.heard) == 2
+
+
+def test_what_dead_processes_held_is_taken_back(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        add_job(session, state="inferring", attempts=1, lease_until=NOON - timedelta(seconds=1))
+        add_delivery(session, state="sending", attempts=1, lease_until=NOON - timedelta(seconds=1))
+    sweep_once(sessions, settings, FrozenClock(), None)
+    assert moves_of(sessions, "job")[-1] == ("inferring", "queued")
+    assert only(sessions, Delivery).state == "pending"
