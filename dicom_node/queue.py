@@ -57,6 +57,8 @@ def make_ring(settings: Settings) -> Ring | None:
     if settings.broker_url is None:
         return None
     app = make_broker(settings)
+    # The sweep rings again: it does not wait for a broker that is away.
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0}
 
     def ring(job_id: int, priority: int) -> bool:
         try:

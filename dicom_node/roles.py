@@ -46,7 +46,8 @@ def stop_on_signals(stop: threading.Event) -> None:
     """Let SIGTERM and SIGINT set the event."""
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        stop.set()
+        # Not here: the main thread may be interrupted while it holds the event's lock, and would wait for itself.
+        threading.Thread(target=stop.set, daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)

@@ -113,7 +113,11 @@ def _payload(teller: Teller, destination: Destination, delivery: Delivery) -> by
 
 def _store_payload(teller: Teller, delivery: Delivery, encoded: Encoded) -> None:
     """Raises Transient if another relay has the delivery by now: its bytes stand."""
-    mine = (Delivery.id == delivery.id, Delivery.state == delivery.state, Delivery.attempts == delivery.attempts)
+    mine = (
+        col(Delivery.id) == delivery.id,
+        col(Delivery.state) == delivery.state,
+        col(Delivery.attempts) == delivery.attempts,
+    )
     values = {"payload": encoded.payload, "identifier": encoded.identifier}
     with teller.sessions.begin() as session:
         stored = cast(CursorResult[Any], session.execute(update(Delivery).where(*mine).values(**values)))

