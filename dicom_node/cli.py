@@ -2,13 +2,17 @@
 
 import pkgutil
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import DBAPIError
 
+from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
@@ -28,10 +32,15 @@ _console = Console()
 
 def main() -> None:
     """Run a command; what goes wrong on purpose is one sentence, not a traceback."""
+    logs.configure("cli", "WARNING")
     try:
         app()
     except NodeError as error:
         _fail(str(error))
+    except (SettingsError, TOMLDecodeError) as error:
+        _fail(f"settings cannot be read: {error}")
+    except DBAPIError as error:
+        _fail(f"the database cannot be used ({type(error.orig).__name__})")
     except ValidationError as error:
         _fail("\n".join(f"setting {'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in error.errors()))
 

@@ -13,6 +13,8 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from dicom_node.errors import Permanent
+
 # PS3.5 6.2, VR AE: 16 characters at most, no backslash, no control character.
 AeTitle = Annotated[
     str, StringConstraints(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$", strip_whitespace=True)
@@ -208,6 +210,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The variable that names the file is the one thing read from the environment outside pydantic.
-        file = TomlConfigSettingsSource(settings_cls, Path(os.environ.get(CONFIG_FILE_VARIABLE, "dicom-node.toml")))
-        return init_settings, env_settings, file
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+
+
+def _config_file() -> Path:
+    """The variable that names the file is the one thing read from the environment outside pydantic."""
+    named = os.environ.get(CONFIG_FILE_VARIABLE)
+    if named and not Path(named).is_file():
+        raise Permanent(f"{CONFIG_FILE_VARIABLE} names {named}, expected a TOML file")
+    return Path(named or "dicom-node.toml")

@@ -61,7 +61,7 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
 def places(error: BaseException) -> str:
     """A traceback without values, innermost place last. Exception texts may hold patient data."""
     frames = traceback.extract_tb(error.__traceback__)
-    trail = " > ".join(f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} {frame.name}" for frame in frames)
+    trail = " > ".join(f"{'/'.join(f.filename.split('/')[-2:])}:{f.lineno} {f.name}" for f in frames)
     return f"{type(error).__name__} at {trail}"
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from dicom_node.config import CONFIG_FILE_VARIABLE, DicomDestination, Settings
+from dicom_node.errors import Permanent
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example"}
 RIS = {"name": "ris", "host": "ris.example"}
@@ -162,3 +163,9 @@ def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SettingsError, match='field "peers"') as caught:
         Settings()
     assert "CANARY" not in str(caught.value)
+
+
+def test_a_named_settings_file_that_is_absent_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_FILE_VARIABLE, str(tmp_path / "absent.toml"))
+    with pytest.raises(Permanent, match=r"absent\.toml"):
+        Settings()

@@ -66,7 +66,7 @@ def test_an_exception_is_logged_without_its_values(configured: Callable[..., Lin
         raise ValueError("CANARY^PHI")
     except ValueError as error:
         logs.get("test").exception("failed", trace=logs.places(error))
-    assert lines()[0]["trace"].startswith("ValueError at test_logs.py:")
+    assert lines()[0]["trace"].startswith("ValueError at core/test_logs.py:")
     assert "CANARY" not in json.dumps(lines())
 
 

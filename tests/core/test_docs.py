@@ -1,0 +1,43 @@
+"""What an administrator can set, run or meet is in the documents."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from typer.main import get_command
+
+from dicom_node.cli import app
+from dicom_node.config import DicomDestination, MllpDestination, Peer, Settings, Tls
+from dicom_node.receive import scp
+from integration import store_scu
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = (ROOT / "deploy/settings.md").read_text(encoding="utf-8")
+CONFORMANCE = (ROOT / "deploy/conformance.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("model", [Settings, Peer, DicomDestination, MllpDestination, Tls])
+def test_every_setting_is_described_as_the_code_describes_it(model: type[BaseModel]) -> None:
+    for name, field in model.model_fields.items():
+        row = re.search(rf"^\| `{name}` \| (.*) \| {re.escape(field.description or '?')} \|$", SETTINGS, re.MULTILINE)
+        assert row, f"deploy/settings.md has no row for {name} with its description"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    names = get_command(app).commands  # type: ignore[attr-defined]  # a group
+    assert [name for name in names if f"`{name}" not in README and f"dicom-node {name}" not in README] == []
+
+
+@pytest.mark.parametrize(
+    "status",
+    [scp.SUCCESS, scp.OUT_OF_RESOURCES, scp.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, scp.CANNOT_UNDERSTAND, scp.UNEXPECTED],
+)
+def test_every_status_of_the_scp_is_in_the_conformance_statement(status: int) -> None:
+    assert re.search(rf"^\| {status:04X} ", CONFORMANCE, re.MULTILINE)
+
+
+def test_every_single_status_of_the_scu_is_in_the_conformance_statement() -> None:
+    told = [f"{status:04X}" for status in store_scu._SINGLE_STATUSES]
+    assert [code for code in told if code not in CONFORMANCE] == []
