@@ -8,6 +8,7 @@ NodeError
 │   └── EngineLost       the model's process died, hung or ran out of memory
 ├── Permanent            the same work will fail again: a person is needed
 │   ├── InvalidHeader    a DICOM header that cannot be used
+│   │   └── OutsideStudy  it names no study or no series
 │   ├── UndecodablePixels
 │   ├── PeerRejected     the peer says "no"
 │   ├── InvalidOutput    an SR or ORU that failed its own gate; it never leaves
@@ -46,6 +47,10 @@ class Permanent(NodeError):
 
 class InvalidHeader(Permanent):
     """A DICOM header that cannot be used."""
+
+
+class OutsideStudy(InvalidHeader):
+    """A DICOM header that names no study or no series."""
 
 
 class UndecodablePixels(Permanent):

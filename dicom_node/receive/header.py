@@ -4,6 +4,7 @@ Values are taken as the bytes received, not through pydicom's conversions: those
 patient's name, and depend on a character set that none of these elements needs.
 """
 
+import itertools
 import re
 import struct
 import warnings
@@ -22,7 +23,7 @@ from pydicom.filereader import read_partial
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from dicom_node.errors import InvalidHeader
+from dicom_node.errors import InvalidHeader, OutsideStudy
 
 TRANSFER_SYNTAX_UID = BaseTag(0x00020010)
 SOP_CLASS_UID = BaseTag(0x00080016)
@@ -94,6 +95,9 @@ _WANTED = [
     BURNED_IN_ANNOTATION, VIEW_CODE_SEQUENCE,
 ]  # fmt: skip
 _LONGEST_VALUE_BYTES = 65_536  # a longer one is left unread: nothing here needs more, and a length may be a lie
+_MOST_ELEMENTS = 65_536  # at the top level; a real header has hundreds
+_MOST_INFLATED_BYTES = 256 * 1024 * 1024
+_INFLATE_STEP_BYTES = 1024 * 1024
 _LONGEST_WORD = 64  # PS3.5 6.2, VR LO; also keeps a row small
 # PS3.5 9.1. Leading zeros in a component are forbidden there, but real senders write them.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -123,13 +127,31 @@ def read_header(part10: Path | BinaryIO) -> InstanceHeader:
     """Read the header of a Part 10 file up to, and not including, its pixel data.
 
     A stream is read from where it stands and left somewhere behind the header.
-    Raises InvalidHeader for what is not a data set with valid identifiers, OSError if the disk fails.
+    Raises InvalidHeader for what is not a data set with valid identifiers (OutsideStudy if only those of study or
+    series are wanting), OSError if the disk fails.
     """
     silence_pydicom()
     if isinstance(part10, Path):
         with part10.open("rb") as file:
             return _parsed(lambda: _header(file))
     return _parsed(lambda: _header(part10))
+
+
+def refuse_deflate_bomb(data_set: bytes) -> None:
+    """Raise InvalidHeader if a deflated data set (PS3.5 A.5) inflates to more than any image needs, or not at all.
+
+    pydicom inflates all of it to read a header; here nothing is kept.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size, rest = 0, data_set
+    try:
+        while rest and not inflater.eof:
+            size += len(inflater.decompress(rest, _INFLATE_STEP_BYTES))
+            rest = inflater.unconsumed_tail
+            if size > _MOST_INFLATED_BYTES:
+                raise InvalidHeader(f"data set inflates to more than {_MOST_INFLATED_BYTES} bytes")
+    except zlib.error as error:
+        raise InvalidHeader("data set cannot be inflated, expected a deflate stream") from error
 
 
 def silence_pydicom() -> None:
@@ -154,10 +176,10 @@ def _parsed(read: Callable[[], InstanceHeader]) -> InstanceHeader:
 def _header(file: BinaryIO) -> InstanceHeader:
     ds, file_meta, has_pixels = _read_before_pixels(file)
     return InstanceHeader(
-        study_instance_uid=_uid(ds, STUDY_INSTANCE_UID),
-        series_instance_uid=_uid(ds, SERIES_INSTANCE_UID),
-        sop_instance_uid=_uid(ds, SOP_INSTANCE_UID),
         sop_class_uid=_uid(ds, SOP_CLASS_UID),
+        sop_instance_uid=_uid(ds, SOP_INSTANCE_UID),
+        study_instance_uid=_uid(ds, STUDY_INSTANCE_UID, OutsideStudy),
+        series_instance_uid=_uid(ds, SERIES_INSTANCE_UID, OutsideStudy),
         transfer_syntax_uid=_uid(file_meta, TRANSFER_SYNTAX_UID),
         modality=_word(ds, MODALITY),
         patient_key=_patient_key(ds),
@@ -173,8 +195,11 @@ def _header(file: BinaryIO) -> InstanceHeader:
 def _read_before_pixels(file: BinaryIO) -> tuple[Dataset, Dataset, bool]:
     """The wanted elements, the file meta information, and whether pixel data of some length follows."""
     met: list[int] = []
+    count = itertools.count(1)
 
     def at_pixel_data(tag: BaseTag, _: str | None, length: int) -> bool:
+        if next(count) > _MOST_ELEMENTS:
+            raise InvalidHeader(f"data set has more than {_MOST_ELEMENTS} elements, expected an image's header")
         if tag in PIXEL_DATA_TAGS:
             met.append(length)
         return tag in PIXEL_DATA_TAGS
@@ -183,16 +208,16 @@ def _read_before_pixels(file: BinaryIO) -> tuple[Dataset, Dataset, bool]:
     return ds, ds.file_meta, any(met)
 
 
-def _uid(ds: Dataset, tag: BaseTag) -> str:
+def _uid(ds: Dataset, tag: BaseTag, error: type[InvalidHeader] = InvalidHeader) -> str:
     uid = _text(ds, tag)
     name = f"{tag} {dictionary_description(tag)}"
     if not uid:
-        raise InvalidHeader(f"{name} is missing or empty, expected a UID")
+        raise error(f"{name} is missing or empty, expected a UID")
     if len(uid) > 64:
-        raise InvalidHeader(f"{name} has {len(uid)} characters, expected 1–64")
+        raise error(f"{name} has {len(uid)} characters, expected 1–64")
     if not _UID.fullmatch(uid):
         # Not quoted: what is no UID may be anything, a name too.
-        raise InvalidHeader(f"{name} is not a UID, expected digits and single dots")
+        raise error(f"{name} is not a UID, expected digits and single dots")
     return uid
 
 

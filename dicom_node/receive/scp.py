@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import cast
 
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
@@ -16,10 +17,10 @@ from dicom_node import logs, tls
 from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
-from dicom_node.errors import InvalidHeader, StorageFull
+from dicom_node.errors import InvalidHeader, OutsideStudy, StorageFull
 from dicom_node.receive.admission import make_doorkeeper
 from dicom_node.receive.catalog import find_instance, register, registered_paths
-from dicom_node.receive.header import InstanceHeader, read_header
+from dicom_node.receive.header import InstanceHeader, read_header, refuse_deflate_bomb
 from dicom_node.receive.listener import Listener, bound_port
 from dicom_node.storage import InstanceStore, digest
 
@@ -91,6 +92,8 @@ def make_store_handler(receiver: Receiver) -> Callable[[Event], int]:
         started = time.monotonic()
         try:
             status = _store(receiver, event)
+        except OutsideStudy as error:
+            status = _refuse(event, DATA_SET_DOES_NOT_MATCH_SOP_CLASS, error)
         except InvalidHeader as error:
             status = _refuse(event, CANNOT_UNDERSTAND, error)
         except (StorageFull, DBAPIError) as error:
@@ -116,7 +119,10 @@ def discard_unregistered(receiver: Receiver) -> None:
 
 def _store(receiver: Receiver, event: Event) -> int:
     request = cast(C_STORE, event.request)
-    sha256 = digest(event.encoded_dataset(include_meta=False))
+    data_set = event.encoded_dataset(include_meta=False)
+    if event.context.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        refuse_deflate_bomb(data_set)
+    sha256 = digest(data_set)
     part10 = event.encoded_dataset()
     header = read_header(BytesIO(part10))
     if not _matches(header, request):

@@ -1,6 +1,8 @@
 """What is read of a header, and what is refused."""
 
 import logging
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import InvalidHeader
-from dicom_node.receive.header import InstanceHeader, read_header
+from dicom_node.receive.header import InstanceHeader, read_header, refuse_deflate_bomb
 
 
 def header_of(**elements: Any) -> InstanceHeader:
@@ -206,3 +208,23 @@ def _outcome(part10: Path | BytesIO) -> InstanceHeader | str:
         return read_header(part10)
     except InvalidHeader as error:
         return str(error)
+
+
+def test_a_deflate_bomb_is_refused_before_it_is_inflated() -> None:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join(deflater.compress(bytes(1024 * 1024)) for _ in range(257)) + deflater.flush()
+    with pytest.raises(InvalidHeader, match="inflates to more than"):
+        refuse_deflate_bomb(bomb)
+
+
+def test_a_damaged_deflate_stream_is_refused() -> None:
+    with pytest.raises(InvalidHeader, match="cannot be inflated"):
+        refuse_deflate_bomb(b"\xff\xff\xff\xff")
+
+
+def test_a_header_of_countless_elements_is_refused() -> None:
+    empty = struct.pack("<HH2sH", 0x0008, 0x0005, b"CS", 0)
+    film = dx_bytes()
+    start = film.index(struct.pack("<HH2s", 0x0008, 0x0016, b"UI"))
+    with pytest.raises(InvalidHeader, match="more than 65536 elements"):
+        read_header(BytesIO(film[:start] + empty * 65_537 + film[start:]))

@@ -187,7 +187,7 @@ def test_a_missing_or_wrong_identifier_is_refused(house: House) -> None:
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         for value in (None, "", "../../etc/passwd", "1." * 40 + "1"):
             data_set = _data_set(SOPInstanceUID=uid, **{keyword: value})
-            assert house.store(DX, uid, data_set) == CANNOT_UNDERSTAND
+            assert house.store(DX, uid, data_set) == DOES_NOT_MATCH
     assert house.store(DX, "../../etc/passwd", _data_set(SOPInstanceUID="../../etc/passwd")) == CANNOT_UNDERSTAND
 
 

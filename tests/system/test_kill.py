@@ -25,7 +25,13 @@ from integration.simulators.pacs import LoopbackPacs
 from integration.simulators.ris import LoopbackRis
 from workers.phantom.film import draw_chest, film_dataset
 
-pytestmark = [pytest.mark.system, pytest.mark.kill, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.kill,
+    pytest.mark.timeout(1800),
+    # pynetdicom leaves the socket of a refused connection open, and here most are refused.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 RANDOM_KILLS = int(os.environ.get("KILLS", "50"))
 SENDERS = 2
