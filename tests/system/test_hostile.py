@@ -2,6 +2,7 @@
 
 import os
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -303,3 +304,9 @@ name = "ris"
 host = "127.0.0.1"
 port = {ris_port}
 """
+
+
+def test_a_deflate_bomb_is_refused(house: House) -> None:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join(deflater.compress(bytes(1024 * 1024)) for _ in range(300)) + deflater.flush()
+    assert house.store(DX, str(derive_uid("hostile", "bomb")), bomb, syntax=DEFLATED) == CANNOT_UNDERSTAND
