@@ -85,7 +85,7 @@ def _show_one_film(node: subprocess.Popen[bytes], film: Path, port: int) -> None
         _print_block("The Structured Report in the PACS, as text", report_lines(dcmread(sr)))
     for oru in sorted((_FOLDER / "ris").glob("*.hl7")):
         _print_block(
-            "The ORU message in the RIS, answered AA", oru.read_text(encoding="utf-8").rstrip("\r").split("\r")
+            "The ORU message in the RIS, answered AA", oru.read_bytes().decode().rstrip("\r").split("\r")
         )
     if _where(sessions) != "done":
         raise Transient(f"the demonstration did not end well: see {_FOLDER}/node.log")
