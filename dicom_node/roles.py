@@ -15,12 +15,12 @@ from dicom_node.errors import NodeError
 
 Run = Callable[[Settings, threading.Event], None]
 
-# The core knows the arms by these names only.
+# The core knows the arms by these names only. The worker comes first: its model takes longest to load.
 ROLES = {
-    "scp": "dicom_node.receive.scp:run",
-    "sweep": "dicom_node.receive.sweep:run",
     "worker": "workers.run:run",
+    "scp": "dicom_node.receive.scp:run",
     "relay": "integration.relay:run",
+    "sweep": "dicom_node.receive.sweep:run",
 }
 
 _log = logs.get("roles")
