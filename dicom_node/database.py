@@ -5,12 +5,9 @@ A commit is on disk when it returns: SQLite by synchronous=FULL, PostgreSQL by i
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import alembic.command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -19,7 +16,11 @@ from sqlmodel import Session
 from dicom_node.config import Settings
 from dicom_node.errors import Permanent
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 Sessions = sessionmaker[Session]
+SCHEMA_REVISION = "0001"  # the newest in migrations/versions
 # What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError)
 _BUSY_TIMEOUT_S = 30
@@ -44,20 +45,25 @@ def make_sessions(engine: Engine) -> Sessions:
 
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest revision; harmless when it is there."""
+    from alembic import command  # a fifth of a second to import, and only one process migrates
+
     with engine.begin() as connection:
-        alembic.command.upgrade(_alembic(connection), "head")
+        command.upgrade(_alembic(connection), "head")
 
 
 def require_current_schema(engine: Engine) -> None:
     """Raise Permanent when the schema is not the one this program was written for."""
-    expected = ScriptDirectory.from_config(_alembic(None)).get_current_head()
     with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    if found != expected:
-        raise Permanent(f"database schema is at revision {found}, expected {expected}: run `dicom-node migrate`")
+        is_there = inspect(connection).has_table("alembic_version")
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if is_there else None
+    if found != SCHEMA_REVISION:
+        words = f"database schema is at revision {found}, expected {SCHEMA_REVISION}: run `dicom-node migrate`"
+        raise Permanent(words)
 
 
-def _alembic(connection: Connection | None) -> Config:
+def _alembic(connection: Connection) -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

@@ -12,7 +12,7 @@ from dicom_node.database import migrate, open_database
 from dicom_node.roles import ROLES, stop_on_signals
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
-_HEALTHY_AFTER_S = 10.0
+_HEALTHY_AFTER_S = 5.0
 _LOOK_EVERY_S = 0.1
 _TERM_TIMEOUT_S = 35.0
 

@@ -5,8 +5,9 @@ import threading
 from celery import Celery
 from celery.apps.worker import Worker
 
+from dicom_node.broker import make_broker
 from dicom_node.errors import PeerUnreachable
-from dicom_node.queue import QUEUE_NAME, TASK_NAME, make_broker
+from dicom_node.queue import QUEUE_NAME, TASK_NAME
 from workers.inference import Reader, infer
 
 

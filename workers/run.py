@@ -10,7 +10,6 @@ from dicom_node.models import Job
 from dicom_node.orphans import take_over
 from dicom_node.rounds import every
 from dicom_node.storage import InstanceStore
-from workers.celery_app import serve_broker
 from workers.engine_process import EngineProcess
 from workers.inference import Reader, infer
 
@@ -34,6 +33,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         if settings.broker_url is None:
             _serve_table(reader, stop)
         else:
+            from workers.celery_app import serve_broker  # Celery takes half a second to import
+
             serve_broker(reader, stop)
     finally:
         writer.close()

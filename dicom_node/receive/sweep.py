@@ -8,7 +8,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
 from dicom_node.models import Delivery, Job
 from dicom_node.orphans import return_orphans
-from dicom_node.queue import Ring, jobs_to_ring, make_ring
+from dicom_node.queue import Ring, jobs_to_ring
 from dicom_node.receive.completeness import close_quiet_studies
 from dicom_node.rounds import every
 
@@ -19,8 +19,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """The role: sweep until told to stop."""
     engine = open_database(settings)
     require_current_schema(engine)
-    sessions, ring = make_sessions(engine), make_ring(settings)
+    sessions, ring = make_sessions(engine), _bell(settings)
     every(settings.poll_interval_s, stop, lambda: sweep_once(sessions, settings, utc_now, ring))
+
+
+def _bell(settings: Settings) -> Ring | None:
+    """How to ring, or None when workers look at the table themselves."""
+    if settings.broker_url is None:
+        return None
+    from dicom_node.broker import make_ring
+
+    return make_ring(settings)
 
 
 def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> None:

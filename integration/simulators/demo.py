@@ -63,17 +63,17 @@ def run(*, keep: bool) -> int:
             folder=_FOLDER.absolute(), model=_MODEL.absolute(), port=port, pacs_port=pacs.port, ris_port=ris.port
         )
         _CONFIG.write_text(text, encoding="utf-8")
-        with _step("Making the film and the demonstration model"):
-            film = _make_parts()
+        _make_model()
         with _node() as node:
-            _show_one_film(node, film, port)
+            _show_one_film(node, port)
             if keep:
                 _keep_running(node, port)
     return 0
 
 
-def _show_one_film(node: subprocess.Popen[bytes], film: Path, port: int) -> None:
-    with _step("Starting the node"):
+def _show_one_film(node: subprocess.Popen[bytes], port: int) -> None:
+    with _step("Starting the node, making a film"):
+        film = _make_film()
         _wait_for(lambda: _is_open(port), node, "the node does not listen")
     with _step("Sending the film by C-STORE"):
         _send(film, port)
@@ -84,9 +84,7 @@ def _show_one_film(node: subprocess.Popen[bytes], film: Path, port: int) -> None
     for sr in sorted((_FOLDER / "pacs").glob("*.dcm")):
         _print_block("The Structured Report in the PACS, as text", report_lines(dcmread(sr)))
     for oru in sorted((_FOLDER / "ris").glob("*.hl7")):
-        _print_block(
-            "The ORU message in the RIS, answered AA", oru.read_bytes().decode().rstrip("\r").split("\r")
-        )
+        _print_block("The ORU message in the RIS, answered AA", oru.read_bytes().decode().rstrip("\r").split("\r"))
     if _where(sessions) != "done":
         raise Transient(f"the demonstration did not end well: see {_FOLDER}/node.log")
 
@@ -114,12 +112,17 @@ def _item_value(ds: Dataset) -> str:
     return ""
 
 
-def _make_parts() -> Path:
-    film = _FOLDER / "film.dcm"
-    subprocess.run([sys.executable, "-m", "workers.phantom.film", str(film)], check=True)
-    if not _MODEL.exists():
+def _make_model() -> None:
+    if _MODEL.exists():
+        return
+    with _step("Making the demonstration model"):
         command = [sys.executable, "-m", "dicom_node", "model", "tiny", str(_MODEL)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _make_film() -> Path:
+    film = _FOLDER / "film.dcm"
+    subprocess.run([sys.executable, "-m", "workers.phantom.film", str(film)], check=True)
     return film
 
 

@@ -9,9 +9,10 @@ from redis import Redis
 from rows import add_job
 from waiting import free_port
 
+from dicom_node.broker import make_broker, make_ring
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.queue import QUEUE_NAME, RING_AGAIN_AFTER_S, TASK_NAME, jobs_to_ring, make_broker, make_ring
+from dicom_node.queue import QUEUE_NAME, RING_AGAIN_AFTER_S, TASK_NAME, jobs_to_ring
 
 SECOND = timedelta(seconds=1)
 AGAIN = timedelta(seconds=RING_AGAIN_AFTER_S)
@@ -50,8 +51,7 @@ def test_the_most_urgent_is_rung_first(sessions: Sessions) -> None:
         assert jobs_to_ring(session, NOON) == [urgent, old, young]
 
 
-def test_without_a_broker_there_is_no_bell(settings: Settings) -> None:
-    assert make_ring(settings) is None
+def test_without_a_broker_there_is_no_application(settings: Settings) -> None:
     with pytest.raises(ValueError, match="broker_url is not set"):
         make_broker(settings)
 
