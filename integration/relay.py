@@ -1,8 +1,9 @@
 """The relay: sends what is due, judges the answer, tells the job. Encoded once, resent as the same bytes."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, update
@@ -16,7 +17,7 @@ from dicom_node.errors import NodeError, Transient
 from dicom_node.lifecycle import advance, claim, put_back
 from dicom_node.models import Delivery
 from dicom_node.orphans import take_over
-from dicom_node.rounds import every
+from dicom_node.rounds import persist, together
 from dicom_node.settlement import settle_job
 from dicom_node.states import DeliveryState
 from dicom_node.storage import InstanceStore
@@ -40,19 +41,21 @@ class Teller:
     store: InstanceStore
     settings: Settings
     clock: Clock
+    stop: threading.Event = field(default_factory=threading.Event)  # set: do not wait for a database that is away
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """The role: one thread per destination, so that a hanging PACS does not keep the RIS waiting."""
     engine = open_database(settings)
     require_current_schema(engine)
-    teller = Teller(make_sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now)
+    teller = Teller(make_sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
     lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
-    threads = [_start(teller, destination, stop) for destination in build_destinations(settings)]
-    _log.info("relaying", count=len(threads))
-    stop.wait()
-    for thread in threads:
-        thread.join()
+    works = {
+        f"relay-{destination.name}": partial(deliver_due, teller, destination)
+        for destination in build_destinations(settings)
+    }
+    _log.info("relaying", count=len(works))
+    together(settings.poll_interval_s, stop, works)
     del lock  # held until here: nobody else may take our rows for orphans
 
 
@@ -79,18 +82,8 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
         log.error("delivery_impossible", trace=logs.places(error))
         ack = Ack(Outcome.REJECTED, "", f"unexpected {type(error).__name__}: see the log")
     log.info("delivery_judged", state=ack.outcome, code=ack.code, reason=ack.reason)
-    _settle(teller, delivery, ack)
+    persist(teller.stop, partial(_settle, teller, delivery, ack))
     return True
-
-
-def _start(teller: Teller, destination: Destination, stop: threading.Event) -> threading.Thread:
-    thread = threading.Thread(
-        target=every,
-        args=(teller.settings.poll_interval_s, stop, lambda: deliver_due(teller, destination)),
-        name=f"relay-{destination.name}",
-    )
-    thread.start()
-    return thread
 
 
 def _claim(teller: Teller, destination: Destination) -> Delivery | None:
@@ -128,7 +121,7 @@ def _store_payload(teller: Teller, delivery: Delivery, encoded: Encoded) -> None
 def _settle(teller: Teller, delivery: Delivery, ack: Ack) -> None:
     now = teller.clock()
     with teller.sessions.begin() as session:
-        session.add(delivery)
+        delivery = session.merge(delivery, load=False)  # not add: a rollback would expire the claimed row
         if _move(session, teller.settings, delivery, ack, now):
             settle_job(session, delivery, now)
 

@@ -1,8 +1,10 @@
 """One job from QUEUED to its answer: a draft, a named reason for skipping, another try, or a failure for a person."""
 
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import cast
 
 from sqlmodel import Session, col, select
@@ -14,6 +16,7 @@ from dicom_node.database import AWAY, Sessions
 from dicom_node.errors import NodeError, Transient
 from dicom_node.lifecycle import advance, begin, claim, put_back
 from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series
+from dicom_node.rounds import persist
 from dicom_node.states import JobState
 from dicom_node.storage import InstanceStore
 from workers.llavarad.findings import Findings, Writer
@@ -35,6 +38,7 @@ class Reader:
     writer: Writer
     settings: Settings
     clock: Clock
+    stop: threading.Event = field(default_factory=threading.Event)  # set: do not wait for a database that is away
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,17 @@ def infer(reader: Reader, job_id: int | None = None) -> bool:
         log.info("job_answered", seconds=round(time.monotonic() - started, 3))
     except Transient as error:
         log.warning("job_put_back", reason=str(error))
-        _put_back(reader, task.job, str(error))
+        persist(reader.stop, partial(_put_back, reader, task.job, str(error)))
     except AWAY as error:
         log.warning("job_put_back", trace=logs.places(error))
-        _put_back(reader, task.job, "the database was away")
+        persist(reader.stop, partial(_put_back, reader, task.job, "the database was away"))
     except NodeError as error:
         log.error("job_failed", reason=str(error), trace=logs.places(error))
-        _settle(reader, task.job, JobState.FAILED, str(error))
+        persist(reader.stop, partial(_settle, reader, task.job, JobState.FAILED, str(error)))
     except Exception as error:  # noqa: BLE001  unknown: a person must look
         log.error("job_failed", trace=logs.places(error))
-        _settle(reader, task.job, JobState.FAILED, f"unexpected {type(error).__name__}: see the log")
+        words = f"unexpected {type(error).__name__}: see the log"
+        persist(reader.stop, partial(_settle, reader, task.job, JobState.FAILED, words))
     return True
 
 

@@ -1,6 +1,7 @@
 """The worker role: the model in a child process, threads that submit to it, the table or the broker as the bell."""
 
 import threading
+from functools import partial
 
 from dicom_node import logs
 from dicom_node.clock import utc_now
@@ -8,7 +9,7 @@ from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
 from dicom_node.models import Job
 from dicom_node.orphans import take_over
-from dicom_node.rounds import every
+from dicom_node.rounds import together
 from dicom_node.storage import InstanceStore
 from workers.engine_process import EngineProcess
 from workers.inference import Reader, infer
@@ -27,7 +28,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     writer.start()
     identity = writer.identity
     _log.info("model_ready", model=identity.name, version=identity.version, digest=identity.digest)
-    reader = Reader(make_sessions(engine), InstanceStore(settings.instances_dir), writer, settings, utc_now)
+    reader = Reader(make_sessions(engine), InstanceStore(settings.instances_dir), writer, settings, utc_now, stop)
     lock = take_over(engine, reader.sessions, settings, utc_now(), Job)
     try:
         if settings.broker_url is None:
@@ -43,12 +44,5 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 def _serve_table(reader: Reader, stop: threading.Event) -> None:
     """Without a broker: several threads claim from the job table."""
-    interval_s = reader.settings.poll_interval_s
-    threads = [
-        threading.Thread(target=every, args=(interval_s, stop, lambda: infer(reader)), name=f"reader-{number}")
-        for number in range(reader.settings.inference_threads)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    threads = range(reader.settings.inference_threads)
+    together(reader.settings.poll_interval_s, stop, {f"reader-{each}": partial(infer, reader) for each in threads})

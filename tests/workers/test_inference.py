@@ -159,7 +159,7 @@ def test_an_unknown_exception_fails_with_its_kind_and_no_value(
     assert infer(replace(reader, writer=FakeWriter(error=KeyError("CANARY^PHI"))))
     job = only(reader.sessions, Job)
     assert (job.state, job.reason) == ("failed", "unexpected KeyError: see the log")
-    assert "KeyError at inference.py" in caplog.text
+    assert "KeyError at workers/inference.py" in caplog.text
 
 
 def test_a_film_whose_file_is_gone_fails_for_a_person(reader: Reader) -> None:
