@@ -1,6 +1,7 @@
 """The command line."""
 
 import pkgutil
+import signal
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated
@@ -22,6 +23,7 @@ from dicom_node.models import Study
 from dicom_node.operator import retry as retry_study
 from dicom_node.roles import ROLES, play
 from dicom_node.supervisor import up as supervise
+from dicom_node.terms import require_acceptance
 from dicom_node.timeline import list_statuses, study_status, timeline
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -83,11 +85,59 @@ def demo(keep: Annotated[bool, typer.Option(help="Keep running until Ctrl-C.")] 
     raise typer.Exit(pkgutil.resolve_name("integration.simulators.demo:run")(keep=keep))
 
 
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="JSONL: id, reference and candidate on every line.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default beside the file.")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="NPZ with `image` and `text`: measure retrieval.")] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(help="Rate by CheXprompt at this OpenAI-compatible address. ALL TEXTS ARE SENT THERE."),
+    ] = None,
+    judge_model: Annotated[str, typer.Option(help="The model's name at that address.")] = "",
+    judge_key_file: Annotated[Path | None, typer.Option(help="A file that holds the address's API key.")] = None,
+    judge_prices: Annotated[
+        tuple[float, float], typer.Option(help="USD for a million prompt tokens and a million completion tokens.")
+    ] = (0.0, 0.0),
+) -> None:
+    """Measure drafts against radiologists' reports: ROUGE-L, BLEU, label F1, RadGraph, CheXprompt, retrieval."""
+    pkgutil.resolve_name("workers.evaluation.run:run")(
+        predictions,
+        out=out,
+        embeddings=embeddings,
+        judge_url=judge_url,
+        judge_model=judge_model,
+        judge_key_file=judge_key_file,
+        judge_prices=judge_prices,
+    )
+
+
 @model_app.command("tiny")
 def tiny(dest: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
     """Make the demonstration model: LLaVA-Rad's architecture, tiny, with random weights."""
     pkgutil.resolve_name("workers.llavarad.tiny:write_tiny_model")(dest)
     _console.print(f"Wrote {dest}.")
+
+
+@model_app.command("download")
+def download(dest: Annotated[Path, typer.Argument(help="The folder to fill; needs 16 GB.")]) -> None:
+    """Fetch the published files of LLaVA-Rad and Vicuna from the Hugging Face hub; go on where it ended if cut off."""
+    require_acceptance(Settings())
+    pkgutil.resolve_name("workers.llavarad.download:download_published")(dest)
+    _console.print(f"Downloaded to {dest}. Next: dicom-node model import {dest} FOLDER")
+
+
+@model_app.command("import")
+def import_model(
+    src: Annotated[Path, typer.Argument(help="The folder with llava-rad/ and vicuna-7b-v1.5/ as published.")],
+    dest: Annotated[Path, typer.Argument(help="The model folder to make; needs 14 GB.")],
+) -> None:
+    """Make a model folder of the published files: checked, merged, without pickles."""
+    require_acceptance(Settings())
+    # So that a stop, too, leaves nothing half-written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pkgutil.resolve_name("workers.llavarad.published:import_published")(src, dest, say=_console.print)
+    _console.print(f"Wrote {dest}: set model_dir to it.")
 
 
 def _role_command(role: str) -> None:

@@ -108,6 +108,10 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of safetensors, config and tokenizer. None: the demonstration model in data_dir.",
     )
+    accept_research_only_terms: bool = Field(
+        default=False,
+        description="You accept that LLaVA-Rad's published weights are for non-commercial research only, not for care.",
+    )
 
     # Receiving
     ae_title: AeTitle = Field(default="CXRNODE", description="This node's AE title, called and calling.")

@@ -13,6 +13,7 @@ from dicom_node.rounds import together
 from dicom_node.storage import InstanceStore
 from workers.engine_process import EngineProcess
 from workers.inference import Reader, infer
+from workers.terms import require_terms
 
 _log = logs.get("worker")
 
@@ -21,6 +22,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """Load the model, then take jobs until told to stop."""
     engine = open_database(settings)
     require_current_schema(engine)
+    require_terms(settings)
     _log.info("model_loading")
     writer = EngineProcess(
         settings.checkpoint_dir, max_new_tokens=settings.max_new_tokens, timeout_s=settings.inference_timeout_s

@@ -6,6 +6,7 @@ config.json, tokenizer.json, model.safetensors (or model-00001-of-0000N.safetens
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,10 +16,10 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from dicom_node.errors import BadCheckpoint
-from workers.llavarad.config import ModelConfig
+from workers.llavarad.config import FILE_NAME, ModelConfig
 from workers.llavarad.model import LlavaRad
 
-CONFIG, TOKENIZER, MANIFEST = "config.json", "tokenizer.json", "manifest.json"
+CONFIG, TOKENIZER, MANIFEST = FILE_NAME, "tokenizer.json", "manifest.json"
 SINGLE_WEIGHTS, SHARDED_WEIGHTS = "model.safetensors", "model-*-of-*.safetensors"
 Shape = tuple[int, ...]
 
@@ -62,7 +63,7 @@ def load_weights(
             if name in held:
                 raise BadCheckpoint(f"tensor {name} is in {held[name][0].name} and in {shard.name}")
             held[name] = shard, shape
-    _compare({name: shape for name, (_, shape) in held.items()}, expected_shapes(model))
+    compare_shapes({name: shape for name, (_, shape) in held.items()}, expected_shapes(model))
     model.load_state_dict(_tensors(shards, dtype, device), strict=True, assign=True)
     # The only numbers that are computed, not stored; on the meta device they were not.
     language = model.language_model
@@ -72,6 +73,17 @@ def load_weights(
 def expected_shapes(model: LlavaRad) -> dict[str, Shape]:
     """Every tensor a checkpoint must hold, by name."""
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def compare_shapes(found: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
+    """Raises BadCheckpoint naming the first tensor that is missing, unexpected or of another shape."""
+    for name, shape in expected.items():
+        if name not in found:
+            raise BadCheckpoint(f"tensor {name} is missing, expected {shape}")
+        if found[name] != shape:
+            raise BadCheckpoint(f"tensor {name} is {found[name]}, expected {shape}")
+    for name in sorted(found.keys() - expected.keys()):
+        raise BadCheckpoint(f"tensor {name} is unexpected: this is another model")
 
 
 def build_empty(config: ModelConfig) -> LlavaRad:
@@ -118,16 +130,6 @@ def _shapes(shard: Path) -> dict[str, Shape]:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise BadCheckpoint(f"{shard.name} is not a safetensors file") from error
-
-
-def _compare(found: dict[str, Shape], expected: dict[str, Shape]) -> None:
-    for name, shape in expected.items():
-        if name not in found:
-            raise BadCheckpoint(f"tensor {name} is missing, expected {shape}")
-        if found[name] != shape:
-            raise BadCheckpoint(f"tensor {name} is {found[name]}, expected {shape}")
-    for name in sorted(found.keys() - expected.keys()):
-        raise BadCheckpoint(f"tensor {name} is unexpected: this is another model")
 
 
 def _tensors(shards: list[Path], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:

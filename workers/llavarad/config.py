@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from dicom_node.errors import BadCheckpoint
 
+FILE_NAME = "config.json"
 Count = Annotated[int, Field(ge=1)]
 # PS3.5 6.2, VR LO: name and version are written into reports; 64 characters, no backslash, no control character.
 Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
@@ -71,6 +72,8 @@ class ModelConfig(_Part):
     format: Literal["llava-rad/1"] = "llava-rad/1"
     name: Label
     version: Label
+    # Research-only: loaded only after the operator has accepted the terms, by a setting.
+    licence: Literal["free", "research-only"] = "free"
     image_size_px: Count = 518
     # Index into the tower's hidden states, as LLaVA counts: -1 the last block's output, -2 the one before.
     feature_layer: int = Field(default=-2, le=-1)

@@ -24,8 +24,9 @@ from workers.llavarad.checkpoint import (
     write_manifest,
 )
 from workers.llavarad.config import LanguageConfig, ModelConfig, VisionConfig
+from workers.llavarad.llama_tokenizer import SPACE
 from workers.llavarad.prompt import BEFORE_IMAGE, WITHOUT_INDICATION
-from workers.llavarad.tiny_tokenizer import SPACE, train_tokenizer
+from workers.llavarad.tiny_tokenizer import train_tokenizer
 
 NAME, VERSION = "LLaVA-Rad demonstration (random weights)", "tiny-0"
 # A word stands in one place only: its token alone says which place comes next.

@@ -1,11 +1,10 @@
-"""A Llama-like tokenizer made on the spot: byte pairs, `▁` for space and one put in front, bytes as a fallback."""
+"""A Llama-like tokenizer made on the spot."""
 
 import json
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-SPACE = "▁"
-UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"  # ids 0, 1, 2 as in Llama
+from workers.llavarad.llama_tokenizer import BEGIN, END, SPACE, UNKNOWN, assemble_tokenizer
 
 
 def train_tokenizer(sentences: tuple[str, ...]) -> Tokenizer:
@@ -15,21 +14,7 @@ def train_tokenizer(sentences: tuple[str, ...]) -> Tokenizer:
     """
     pieces, merges = _learn(sentences)
     vocabulary = [UNKNOWN, BEGIN, END, *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab={piece: index for index, piece in enumerate(vocabulary)},
-            merges=merges,
-            unk_token=UNKNOWN,
-            fuse_unk=True,
-            byte_fallback=True,
-        )
-    )
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    tokenizer.add_special_tokens([UNKNOWN, BEGIN, END])
-    return tokenizer
+    return assemble_tokenizer(vocabulary, merges)
 
 
 def _learn(sentences: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
