@@ -95,9 +95,7 @@ class Settings(BaseSettings):
     )
 
     # Where things lie
-    data_dir: Path = Field(
-        default=Path("var"), description="Folder of received images, the embedded database and logs."
-    )
+    data_dir: Path = Field(default=Path("var"), description="Folder of received images and of the embedded database.")
     database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL URL (postgresql+psycopg://…). None: SQLite in data_dir."
     )

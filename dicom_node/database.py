@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 Sessions = sessionmaker[Session]
 SCHEMA_REVISION = "0001"  # the newest in migrations/versions
 # What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
-AWAY = (OperationalError, InterfaceError)
+AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
+_POOL = {"pool_size": 20, "max_overflow": 200}  # more than associations and threads: a role never waits for itself
 
 
 def open_database(settings: Settings) -> Engine:
     """Open the database; the schema is not touched."""
     url = settings.sqlalchemy_url
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=40)
+        return create_engine(url, pool_pre_ping=True, **_POOL)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine

@@ -3,6 +3,7 @@
 NodeError
 ├── Transient            the same work may succeed later: try again
 │   ├── StorageFull      disk, database or queue cannot take more
+│   ├── StorageAway      what is stored cannot be read now
 │   ├── PeerUnreachable  no connection, no answer in time, or an answer that cannot be read
 │   ├── PeerBusy         the peer says "later"
 │   └── EngineLost       the model's process died, hung or ran out of memory
@@ -27,6 +28,10 @@ class Transient(NodeError):
 
 class StorageFull(Transient):
     """Disk, database or queue cannot take more."""
+
+
+class StorageAway(Transient):
+    """What is stored cannot be read now."""
 
 
 class PeerUnreachable(Transient):

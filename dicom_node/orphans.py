@@ -1,15 +1,16 @@
 """What dead processes held goes back to its queue: by an expired lease, or at once where the dead one was alone.
 
-A role that is the only one of its kind knows, when it starts, that nobody else works on a claimed row. It is the only
-one if it gets the role's lock, which the kernel or the database server frees when its holder dies.
+A role that is the only one of its kind knows, when it starts, that nobody else works on a claimed row. All of a kind
+share a lock for life; it is the only one if it can have that lock alone. The kernel or the database server frees the
+lock of whoever dies.
 """
 
 import fcntl
 import zlib
 from datetime import UTC, datetime
-from typing import IO
+from typing import Protocol
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from dicom_node import logs
 from dicom_node.config import Settings
@@ -21,7 +22,15 @@ from dicom_node.settlement import settle_job
 _log = logs.get("orphans")
 _ANY_LEASE = datetime.max.replace(tzinfo=UTC)
 
-Lock = IO[str] | Connection
+
+class Lock(Protocol):
+    """Alone for a moment, then shared by all that do the same work, until they die."""
+
+    def try_alone(self) -> bool: ...
+
+    def share(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def return_orphans(
@@ -45,33 +54,56 @@ def return_orphans(
 
 def take_over(
     engine: Engine, sessions: Sessions, settings: Settings, now: datetime, kind: type[Job] | type[Delivery]
-) -> Lock | None:
+) -> Lock:
     """If this process is the only one that works on such rows, put back all that are claimed.
 
-    Keep the returned lock for the life of the process. None: others are at work, and leases decide.
+    Keep the returned lock for the life of the process: while it lives, nobody else takes its rows for orphans.
     """
-    lock = _try_lock(engine, settings, str(kind.__tablename__))
-    if lock is not None:
+    name = str(kind.__tablename__)
+    lock: Lock = _AdvisoryLock(engine, name) if engine.dialect.name == "postgresql" else _FileLock(settings, name)
+    if lock.try_alone():
         return_orphans(sessions, settings, now, kind, _ANY_LEASE)
+    lock.share()
     return lock
 
 
-def _try_lock(engine: Engine, settings: Settings, name: str) -> Lock | None:
-    if engine.dialect.name == "postgresql":
-        return _try_advisory_lock(engine, name)
-    file = (settings.data_dir / f"{name}.lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+class _FileLock:
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._file = (settings.data_dir / f"{name}.lock").open("w")
+
+    def try_alone(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def share(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _try_advisory_lock(engine: Engine, name: str) -> Lock | None:
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    got = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": zlib.crc32(name.encode())}).scalar()
-    if got:
-        return connection
-    connection.close()
-    return None
+class _AdvisoryLock:
+    """Held by a session of its own; the server frees it when the session ends."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection.detach()  # from the pool: the lock must end with it
+        self._key = zlib.crc32(name.encode())
+
+    def try_alone(self) -> bool:
+        self._is_alone = bool(self._call("pg_try_advisory_lock"))
+        return self._is_alone
+
+    def share(self) -> None:
+        self._call("pg_advisory_lock_shared")  # waits for whoever is alone at this moment, if it is not us
+        if self._is_alone:
+            self._call("pg_advisory_unlock")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _call(self, function: str) -> bool | None:
+        return self._connection.execute(text(f"SELECT {function}(:key)"), {"key": self._key}).scalar()

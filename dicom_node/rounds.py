@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from dicom_node import logs
 from dicom_node.database import AWAY
@@ -26,7 +26,7 @@ def persist(stop: threading.Event, write: Callable[[], T]) -> T:
         try:
             return write()
         except AWAY as error:
-            _log.error("database_away", error=type(error.orig).__name__)
+            _log.error("database_away", error=type(error).__name__)
             if stop.wait(_WAIT_FOR_DATABASE_S):
                 raise
 
@@ -36,8 +36,8 @@ def every(interval_s: float, stop: threading.Event, work: Callable[[], object]) 
     while not stop.is_set():
         try:
             more = work() is True
-        except DBAPIError as error:
-            _log.error("database_away", error=type(error.orig).__name__, trace=logs.places(error))
+        except (DBAPIError, TimeoutError) as error:
+            _log.error("database_away", error=type(error).__name__, trace=logs.places(error))
             more = False
             stop.wait(_WAIT_FOR_DATABASE_S)
         if not more:

@@ -48,5 +48,9 @@ DELIVERY_MOVES: Mapping[State, frozenset[State]] = {
     DeliveryState.DELIVERED: frozenset(),
 }
 
+# Why a job is skipped when nothing new is to be drafted: the study stands where its earlier revision stands.
+UNCHANGED = "a draft was made from the same image already"
+
 # A study has at most one job in one of these; the database holds it by a partial unique index.
 ACTIVE_JOB_STATES = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED)
+OPEN_DELIVERY_STATES = (DeliveryState.PENDING, DeliveryState.SENDING)

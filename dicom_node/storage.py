@@ -4,10 +4,11 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.errors import StorageFull
+from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
 
 _UNFINISHED = ".part"
 
@@ -44,17 +45,28 @@ class InstanceStore:
         return StoredFile(str(path), sha256)
 
     def open(self, path: str) -> Path:
-        """The file of a row."""
-        return self._root / path
+        """The file of a row. Raises StorageAway if the folder cannot be read now, InvalidHeader if the file is gone."""
+        file = self._root / path
+        try:
+            file.stat()
+        except FileNotFoundError as error:
+            if not file.parent.is_dir():  # made with the store: it is not mounted
+                raise StorageAway("instance folder is away") from error
+            raise InvalidHeader("the image's file is gone") from error
+        except OSError as error:
+            raise StorageAway(f"instance folder cannot be read: {error.strerror or type(error).__name__}") from error
+        return file
 
-    def delete(self, path: str) -> None:
-        """Remove a file; gone already is fine."""
-        (self._root / path).unlink(missing_ok=True)
+    def discard_unfinished(self, *, older_than: float) -> int:
+        """Remove files that a crash cut short, written before the time stamp: Success was never answered for them."""
+        unfinished = [p for p in self._root.glob(f"??/*{_UNFINISHED}") if p.stat().st_mtime < older_than]
+        for path in unfinished:
+            path.unlink(missing_ok=True)
+        return len(unfinished)
 
-    def unregistered(self, registered: frozenset[str], *, older_than: float) -> list[str]:
-        """Files without a row, last written before the time stamp: left by a crash before Success was answered."""
-        files = (p for p in self._root.glob("??/*") if p.stat().st_mtime < older_than)
-        return sorted(name for p in files if (name := str(p.relative_to(self._root))) not in registered)
+    def paths(self) -> Iterator[str]:
+        """Every whole file, as rows name it."""
+        return (str(p.relative_to(self._root)) for p in self._root.glob("??/*.dcm"))
 
     def _require_room(self, size: int) -> None:
         free = shutil.disk_usage(self._root).free

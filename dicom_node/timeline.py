@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlmodel import Session, col, func, or_, select
 
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
-from dicom_node.states import DeliveryState, JobState, StudyState
+from dicom_node.states import ACTIVE_JOB_STATES, UNCHANGED, DeliveryState, JobState, StudyState
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,11 @@ _JOB_WORDS = {
 
 
 def list_statuses(session: Session, limit: int = 50) -> list[StudyStatus]:
-    """The newest studies first."""
-    studies = session.exec(select(Study).order_by(col(Study.last_received_at).desc()).limit(limit)).all()
+    """The newest studies, and every older one that waits for a person; newest first."""
+    failed = select(Job.study_id).where(Job.state == JobState.FAILED)
+    newest = select(Study.id).order_by(col(Study.last_received_at).desc()).limit(limit)
+    wanted = or_(col(Study.id).in_(failed), col(Study.id).in_(newest))
+    studies = session.exec(select(Study).where(wanted).order_by(col(Study.last_received_at).desc())).all()
     return [study_status(session, study) for study in studies]
 
 
@@ -52,11 +55,9 @@ def study_status(session: Session, study: Study) -> StudyStatus:
 
 
 def current_job(session: Session, study_id: int) -> Job | None:
-    """The job that says where a study is: the newest, unless it was skipped and an earlier one waits for a person."""
+    """The job that says where a study is: the newest that was not skipped for lack of anything new."""
     jobs = session.exec(select(Job).where(Job.study_id == study_id).order_by(col(Job.revision).desc())).all()
-    if jobs and jobs[0].state == JobState.SKIPPED:
-        return next((job for job in jobs if job.state == JobState.FAILED), jobs[0])
-    return jobs[0] if jobs else None
+    return next((job for job in jobs if not job.reason.startswith(UNCHANGED)), None)
 
 
 def timeline(session: Session, study: Study) -> list[Moment]:
@@ -78,7 +79,7 @@ def _words(move: Transition) -> str:
 
 
 def _where(session: Session, study: Study, job: Job | None) -> tuple[str, str]:
-    if job is None or (study.state == StudyState.RECEIVING and job.state not in (JobState.QUEUED, JobState.INFERRING)):
+    if job is None or (study.state == StudyState.RECEIVING and job.state not in ACTIVE_JOB_STATES):
         return str(study.state), "images may still come"
     if job.state == JobState.REPORTED:
         return job.state, _deliveries(session, job)

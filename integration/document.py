@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from sqlmodel import Session
+from sqlalchemy import func
+from sqlmodel import Session, col, select
 
 from dicom_node.config import Settings
-from dicom_node.errors import InvalidHeader
-from dicom_node.models import Instance, Job, Report
+from dicom_node.errors import InvalidHeader, InvalidOutput
+from dicom_node.models import Instance, Job, Report, Series
 from dicom_node.storage import InstanceStore
 
 
@@ -68,8 +69,24 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, re
     )
 
 
+def require_one_patient(session: Session, report_id: int) -> None:
+    """Raise InvalidOutput if, since the draft, its study got another patient's objects or its image other content.
+
+    The last look before bytes leave: what came late may contradict what was drafted.
+    """
+    report = session.get_one(Report, report_id)
+    job = session.get_one(Job, report.job_id)
+    drafted = session.get_one(Instance, report.instance_id)
+    of_study = select(func.count(func.distinct(Instance.patient_key))).join(Series)
+    if session.exec(of_study.where(Series.study_id == job.study_id)).one() > 1:
+        raise InvalidOutput(f"study {job.study_id}: its objects name different patients")
+    versions = select(func.count(col(Instance.id))).where(Instance.sop_instance_uid == drafted.sop_instance_uid)
+    if session.exec(versions).one() > 1:
+        raise InvalidOutput(f"study {job.study_id}: the drafted image came again with other content")
+
+
 def _read_evidence(path: Path, instance: Instance) -> Dataset:
     try:
         return dcmread(path, stop_before_pixels=True)
-    except (OSError, InvalidDicomError) as error:
+    except InvalidDicomError as error:
         raise InvalidHeader(f"instance {instance.id}: its file cannot be read") from error

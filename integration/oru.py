@@ -33,7 +33,7 @@ from integration.oru_terms import (
 from integration.report_text import split_lines
 from integration.source_header import SourceHeader
 from integration.sr_content import REPORT, procedure_codes
-from integration.sr_identity import sr_sop_instance_uid
+from integration.sr_identity import draft_key, sr_sop_instance_uid
 
 _FIELD, _ENCODING_CHARACTERS = "|", "^~\\&"  # MSH-1, MSH-2
 _MESSAGE_TYPE = "ORU^R01^ORU_R01"  # MSH-9
@@ -88,8 +88,7 @@ def encode_oru(document: ReportDocument, destination: MllpDestination) -> Encode
 
 def control_id(document: ReportDocument, destination: MllpDestination) -> str:
     """MSH-10: the same on every resend, another for another draft or destination."""
-    study_uid = SourceHeader.of(document.evidence).require("StudyInstanceUID")
-    return derive_control_id(study_uid, document.model.digest, "oru", str(document.revision), destination.name)
+    return derive_control_id("oru", *draft_key(document), destination.name)
 
 
 def _message_header(document: ReportDocument, destination: MllpDestination) -> str:

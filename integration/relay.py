@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, false, not_, or_, update
 from sqlmodel import Session, col
 
 from dicom_node import logs
@@ -24,7 +24,7 @@ from dicom_node.storage import InstanceStore
 from integration.backoff import next_due
 from integration.build import build_destinations
 from integration.destinations import Ack, Destination, Encoded, Outcome
-from integration.document import load_document
+from integration.document import load_document, require_one_patient
 
 # Connect, associate, transfer, release: each may last one time-out.
 _TIMEOUTS_PER_SEND = 4
@@ -50,13 +50,12 @@ def run(settings: Settings, stop: threading.Event) -> None:
     require_current_schema(engine)
     teller = Teller(make_sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
     lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
-    works = {
-        f"relay-{destination.name}": partial(deliver_due, teller, destination)
-        for destination in build_destinations(settings)
-    }
-    _log.info("relaying", count=len(works))
+    destinations = build_destinations(settings)
+    works = {f"relay-{each.name}": partial(deliver_due, teller, each) for each in destinations}
+    works["relay-nowhere"] = partial(refuse_unknown, teller, destinations)
+    _log.info("relaying", count=len(destinations))
     together(settings.poll_interval_s, stop, works)
-    del lock  # held until here: nobody else may take our rows for orphans
+    lock.close()
 
 
 def deliver_due(teller: Teller, destination: Destination) -> bool:
@@ -72,9 +71,9 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
         ack = destination.send(_payload(teller, destination, delivery))
     except Transient as error:
         ack = Ack(Outcome.RETRY, "", str(error))
-    except AWAY as error:
+    except (OSError, *AWAY) as error:
         log.warning("delivery_put_back", trace=logs.places(error))
-        ack = Ack(Outcome.RETRY, "", "the database was away")
+        ack = Ack(Outcome.RETRY, "", "the database or the instance folder was away")
     except NodeError as error:
         log.error("delivery_impossible", reason=str(error), trace=logs.places(error))
         ack = Ack(Outcome.REJECTED, "", str(error))
@@ -86,18 +85,35 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
     return True
 
 
+def refuse_unknown(teller: Teller, destinations: tuple[Destination, ...]) -> bool:
+    """Fail the most urgent due delivery to a destination that the settings no longer name. False: there was none."""
+    known = or_(false(), *(_is_for(each) for each in destinations))
+    with teller.sessions.begin() as session:
+        delivery = claim(session, Delivery, not_(known), now=teller.clock(), lease_s=_LEASE_MARGIN_S)
+    if delivery is None:
+        return False
+    ack = Ack(Outcome.REJECTED, "", f"{delivery.destination} is not in the settings")
+    _log.error("delivery_impossible", delivery=delivery.id, destination=delivery.destination, reason=ack.reason)
+    persist(teller.stop, partial(_settle, teller, delivery, ack))
+    return True
+
+
 def _claim(teller: Teller, destination: Destination) -> Delivery | None:
-    mine = (col(Delivery.destination) == destination.name, col(Delivery.kind) == destination.kind)
     lease_s = destination.timeout_s * _TIMEOUTS_PER_SEND + _LEASE_MARGIN_S
     with teller.sessions.begin() as session:
-        return claim(session, Delivery, *mine, now=teller.clock(), lease_s=lease_s)
+        return claim(session, Delivery, _is_for(destination), now=teller.clock(), lease_s=lease_s)
+
+
+def _is_for(destination: Destination) -> ColumnElement[bool]:
+    return (col(Delivery.destination) == destination.name) & (col(Delivery.kind) == destination.kind)
 
 
 def _payload(teller: Teller, destination: Destination, delivery: Delivery) -> bytes:
     """The bytes of this delivery: encoded at the first attempt, stored before they are sent, the same ever after."""
-    if delivery.payload is not None:
-        return delivery.payload
     with teller.sessions() as session:
+        require_one_patient(session, delivery.report_id)
+        if delivery.payload is not None:
+            return delivery.payload
         document = load_document(session, teller.store, teller.settings, delivery.report_id)
     encoded = destination.encode(document)
     _store_payload(teller, delivery, encoded)

@@ -1,5 +1,7 @@
 """Stable identifiers of what this node writes: a retry carries the same ones, a new draft a new one."""
 
+from datetime import UTC
+
 from pydicom.uid import UID
 
 from dicom_node.product import MANUFACTURER
@@ -11,8 +13,15 @@ _PRODUCT = "sr"
 
 
 def sr_sop_instance_uid(document: ReportDocument) -> UID:
-    """One per study, model and draft; the ORU names it too."""
-    return derive_uid(_study_uid(document), document.model.digest, _PRODUCT, str(document.revision))
+    """One per draft; the ORU names it too."""
+    return derive_uid(_PRODUCT, *draft_key(document))
+
+
+def draft_key(document: ReportDocument) -> tuple[str, ...]:
+    """What tells one draft from every other, also from one of another node or of a database that was lost since."""
+    image = SourceHeader.of(document.evidence).require("SOPInstanceUID")
+    drafted_at = document.drafted_at.astimezone(UTC).isoformat()
+    return (document.node_name, _study_uid(document), image, document.model.digest, str(document.revision), drafted_at)
 
 
 def sr_series_instance_uid(document: ReportDocument) -> UID:

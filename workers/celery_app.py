@@ -6,7 +6,7 @@ from celery import Celery
 from celery.apps.worker import Worker
 
 from dicom_node.broker import make_broker
-from dicom_node.errors import PeerUnreachable
+from dicom_node.errors import BadCheckpoint, PeerUnreachable
 from dicom_node.queue import QUEUE_NAME, TASK_NAME
 from workers.inference import Reader, infer
 
@@ -14,9 +14,11 @@ from workers.inference import Reader, infer
 def serve_broker(reader: Reader, stop: threading.Event) -> None:
     """Consume bells until told to stop. Threads, never prefork: a forked child may not use CUDA or start processes.
 
-    Raises PeerUnreachable when Celery gives up: kombu 5.7 cannot restore tasks in work on a lost Redis connection.
+    Raises BadCheckpoint when the model cannot be loaded any more, and PeerUnreachable when Celery gives up: kombu 5.7
+    cannot restore tasks in work on a lost Redis connection.
     """
-    app = make_app(reader)
+    failures: list[BadCheckpoint] = []
+    app = make_app(reader, failures)
     worker = app.Worker(
         pool="threads",
         concurrency=reader.settings.inference_threads,
@@ -29,17 +31,23 @@ def serve_broker(reader: Reader, stop: threading.Event) -> None:
     )
     threading.Thread(target=_stop_when_told, args=(worker, stop), daemon=True).start()
     worker.start()
+    if failures:
+        raise failures[0]
     if not stop.is_set():
         raise PeerUnreachable("the broker was lost and the consumer ended")
 
 
-def make_app(reader: Reader) -> Celery:
-    """The application with its one task."""
+def make_app(reader: Reader, failures: list[BadCheckpoint]) -> Celery:
+    """The application with its one task; what ends the role is left in `failures`."""
     app = make_broker(reader.settings)
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]  # Celery ships no types
     def infer_job(job_id: int) -> None:
-        infer(reader, job_id)
+        try:
+            infer(reader, job_id)
+        except BadCheckpoint as error:
+            failures.append(error)
+            reader.stop.set()
 
     return app
 

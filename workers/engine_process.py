@@ -58,8 +58,8 @@ class EngineProcess:
     def write_findings(self, pixels: NDArray[np.uint8], indication: str | None) -> Findings:
         """Draft the findings of one frontal radiograph; callable from any thread, first come, first served.
 
-        pixels: (H, W), 0 black to 255 white. Raises EngineLost if the process died, hung or was lost while this call
-        waited in line; what the engine itself raises comes back as the same class.
+        pixels: (H, W), 0 black to 255 white. Raises EngineLost if the process died or hung; what the
+        engine itself raises comes back as the same class.
         """
         with self._line.turn():
             answer = self._living_child().ask((pixels, indication), timeout_s=self._timeout_s)
@@ -95,37 +95,25 @@ class EngineProcess:
 
 
 class _Line:
-    """First come, first served; who waits while the process is lost leaves with EngineLost."""
+    """First come, first served; a lost process is the loss of the one that was served, and the next starts it anew."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
-        self._losses = 0
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         ticket = object()
-        is_served = False
+        with self._changed:
+            self._waiting.append(ticket)
         try:
-            self._wait(ticket)
-            is_served = True
-            yield
-        except EngineLost:
             with self._changed:
-                self._losses += is_served
-            raise
+                self._changed.wait_for(lambda: self._waiting[0] is ticket)
+            yield
         finally:
             with self._changed:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
-
-    def _wait(self, ticket: object) -> None:
-        with self._changed:
-            self._waiting.append(ticket)
-            losses = self._losses
-            self._changed.wait_for(lambda: self._waiting[0] is ticket or self._losses != losses)
-            if self._losses != losses:
-                raise EngineLost("the model's process was lost while this study waited for it")
 
 
 class _Child:

@@ -13,7 +13,7 @@ from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
-from dicom_node.errors import NodeError, Transient
+from dicom_node.errors import BadCheckpoint, InvalidOutput, NodeError, Transient
 from dicom_node.lifecycle import advance, begin, claim, put_back
 from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series
 from dicom_node.rounds import persist
@@ -24,7 +24,7 @@ from workers.pixels import read_pixels
 from workers.selection import Candidate, Chosen, Skipped, SkipReason, choose_frontal
 
 _RETRY_AFTER_S = 5.0
-_LEASE_MARGIN_S = 600.0  # decoding, and loading the model anew after it was lost
+_LEASE_MARGIN_S = 1_200.0  # decoding, and loading the model anew after it was lost (900 s at most)
 
 _log = logs.get("inference")
 
@@ -41,50 +41,56 @@ class Reader:
     stop: threading.Event = field(default_factory=threading.Event)  # set: do not wait for a database that is away
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A claimed job, detached from its transaction."""
-
-    job: Job
-    choice: Chosen | Skipped
-
-
 def infer(reader: Reader, job_id: int | None = None) -> bool:
     """Draft the given job, or the most urgent due one. False: there was nothing to claim.
 
-    The second of the three catchers: whatever happens ends in a state of the job.
+    The second of the three catchers: whatever happens ends in a state of the job. Raises BadCheckpoint when the model
+    cannot be loaded: that is the worker's fault, not the study's, and ends the role.
     """
-    task = _claim(reader, job_id)
-    if task is None:
+    job = _claim(reader, job_id)
+    if job is None:
         return False
-    log = _log.bind(job=task.job.id, study=task.job.study_id, attempt=task.job.attempts)
+    log = _log.bind(job=job.id, study=job.study_id, attempt=job.attempts)
     started = time.monotonic()
     try:
-        _answer(reader, task)
+        _answer(reader, job)
         log.info("job_answered", seconds=round(time.monotonic() - started, 3))
-    except Transient as error:
-        log.warning("job_put_back", reason=str(error))
-        persist(reader.stop, partial(_put_back, reader, task.job, str(error)))
-    except AWAY as error:
-        log.warning("job_put_back", trace=logs.places(error))
-        persist(reader.stop, partial(_put_back, reader, task.job, "the database was away"))
+    except BadCheckpoint as error:
+        persist(reader.stop, partial(_give_back, reader, job, str(error)))
+        raise
+    except (Transient, OSError, *AWAY) as error:
+        words = str(error) if isinstance(error, Transient) else "the database or the instance folder was away"
+        log.warning("job_put_back", reason=words, trace=logs.places(error))
+        persist(reader.stop, partial(_put_back, reader, job, words))
     except NodeError as error:
         log.error("job_failed", reason=str(error), trace=logs.places(error))
-        persist(reader.stop, partial(_settle, reader, task.job, JobState.FAILED, str(error)))
+        persist(reader.stop, partial(_settle, reader, job, JobState.FAILED, str(error)))
     except Exception as error:  # noqa: BLE001  unknown: a person must look
         log.error("job_failed", trace=logs.places(error))
         words = f"unexpected {type(error).__name__}: see the log"
-        persist(reader.stop, partial(_settle, reader, task.job, JobState.FAILED, words))
+        persist(reader.stop, partial(_settle, reader, job, JobState.FAILED, words))
     return True
 
 
-def _claim(reader: Reader, job_id: int | None) -> _Task | None:
+def _claim(reader: Reader, job_id: int | None) -> Job | None:
     only = () if job_id is None else (col(Job.id) == job_id,)
     lease_s = reader.settings.inference_timeout_s * (reader.settings.inference_threads + 1) + _LEASE_MARGIN_S
     with reader.sessions.begin() as session:
         # A job that was rung for is waited for: the sweep may still hold it to note the ring, and rings but once.
-        job = claim(session, Job, *only, now=reader.clock(), lease_s=lease_s, skip_locked=job_id is None)
-        return _Task(job, _choose(session, job, reader.settings)) if job else None
+        return claim(session, Job, *only, now=reader.clock(), lease_s=lease_s, skip_locked=job_id is None)
+
+
+def _answer(reader: Reader, job: Job) -> None:
+    with reader.sessions() as session:
+        choice = _choose(session, job, reader.settings)
+    if isinstance(choice, Skipped):
+        _settle(reader, job, JobState.SKIPPED, choice.words)
+        return
+    pixels = read_pixels(reader.store.open(choice.instance.path))
+    findings = reader.writer.write_findings(pixels, indication=None)
+    if findings.token_count >= reader.settings.max_new_tokens:
+        raise InvalidOutput(f"the draft was cut short at {findings.token_count} tokens: raise max_new_tokens")
+    _report(reader, job, choice.instance, findings)
 
 
 def _choose(session: Session, job: Job, settings: Settings) -> Chosen | Skipped:
@@ -106,15 +112,6 @@ def _earlier_revision(session: Session, job: Job, instance: Instance) -> int | N
     """The revision of this study that was drafted from the same image already."""
     drafted = select(Job.revision).join(Report).where(Job.study_id == job.study_id, Report.instance_id == instance.id)
     return session.exec(drafted.order_by(col(Job.revision))).first()
-
-
-def _answer(reader: Reader, task: _Task) -> None:
-    if isinstance(task.choice, Skipped):
-        _settle(reader, task.job, JobState.SKIPPED, task.choice.words)
-        return
-    pixels = read_pixels(reader.store.open(task.choice.instance.path))
-    findings = reader.writer.write_findings(pixels, indication=None)
-    _report(reader, task.job, task.choice.instance, findings)
 
 
 def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) -> None:
@@ -167,6 +164,14 @@ def _settle(reader: Reader, job: Job, state: JobState, reason: str) -> None:
     with reader.sessions.begin() as session:
         job = session.merge(job, load=False)
         advance(session, job, state, now=reader.clock(), reason=reason)
+
+
+def _give_back(reader: Reader, job: Job, reason: str) -> None:
+    """Put back without an attempt: the study was not to blame."""
+    now = reader.clock()
+    with reader.sessions.begin() as session:
+        job = session.merge(job, load=False)
+        advance(session, job, JobState.QUEUED, now=now, reason=reason, due_at=now, attempts=job.attempts - 1)
 
 
 def _put_back(reader: Reader, job: Job, reason: str) -> None:

@@ -41,7 +41,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             serve_broker(reader, stop)
     finally:
         writer.close()
-        del lock  # held until here: nobody else may take our rows for orphans
+        lock.close()
 
 
 def _serve_table(reader: Reader, stop: threading.Event) -> None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydicom.uid import DigitalXRayImageStorageForProcessing, SecondaryCaptureImageStorage
 
+from dicom_node import states
 from dicom_node.models import Instance
 from dicom_node.product import MANUFACTURER
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
@@ -46,7 +47,7 @@ class SkipReason(StrEnum):
     BODY_PART_NOT_STATED = "body part not stated"
     NOT_FRONTAL = "no frontal view"
     VIEW_NOT_STATED = "view not stated"
-    UNCHANGED = "a draft was made from the same image already"
+    UNCHANGED = states.UNCHANGED
     BURNED_IN = "text is burned into the image"
 
 

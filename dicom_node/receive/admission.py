@@ -18,7 +18,10 @@ _log = logs.get("admission")
 
 def is_welcome(settings: Settings, calling_ae: str, address: str) -> bool:
     """Whether the settings let this AE title come from this address. Without peers, only this machine may."""
-    source = ip_address(address)
+    try:
+        source = ip_address(address)
+    except ValueError:
+        return False
     if isinstance(source, IPv6Address):
         source = source.ipv4_mapped or source  # how IPv4 arrives at a port bound to "::"
     if not settings.peers:

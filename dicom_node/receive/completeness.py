@@ -2,26 +2,30 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
 from dicom_node import lifecycle
-from dicom_node.models import Job, Study
-from dicom_node.states import ACTIVE_JOB_STATES, StudyState
+from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.states import ACTIVE_JOB_STATES, OPEN_DELIVERY_STATES, StudyState
 
 
 def close_quiet_studies(session: Session, *, now: datetime, idle_timeout_s: float) -> list[Job]:
-    """Complete every study that has been quiet for idle_timeout_s and has no active job; queue a job for each.
+    """Complete every study that is quiet for idle_timeout_s and whose last draft is settled; queue a job for each.
 
-    Returns the new jobs. A study with an active job waits for its end: one draft of a study at a time.
+    Returns the new jobs. A study with an active job or an open delivery waits for its end: one draft of a study at a
+    time, and none overtakes another.
     """
-    return [_close(session, study, now) for study in _quiet_studies(session, now - timedelta(seconds=idle_timeout_s))]
+    return [_close(session, study, now) for study in _quiet_studies(session, now, timedelta(seconds=idle_timeout_s))]
 
 
-def _quiet_studies(session: Session, quiet_since: datetime) -> list[Study]:
+def _quiet_studies(session: Session, now: datetime, idle: timedelta) -> list[Study]:
     active = select(Job.study_id).where(col(Job.state).in_(ACTIVE_JOB_STATES))
+    delivering = select(Job.study_id).join(Report).join(Delivery).where(col(Delivery.state).in_(OPEN_DELIVERY_STATES))
+    # Received in the future: the clock was set back since, and the study has been quiet for all we know.
+    is_quiet = or_(col(Study.last_received_at) <= now - idle, col(Study.last_received_at) > now + idle)
     quiet = select(Study).where(
-        Study.state == StudyState.RECEIVING, Study.last_received_at <= quiet_since, col(Study.id).not_in(active)
+        Study.state == StudyState.RECEIVING, is_quiet, col(Study.id).not_in(active), col(Study.id).not_in(delivering)
     )
     return list(session.exec(quiet.order_by(col(Study.id)).with_for_update(skip_locked=True)))
 

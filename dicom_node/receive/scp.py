@@ -11,7 +11,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node import logs, tls
 from dicom_node.clock import Clock, utc_now
@@ -34,7 +34,7 @@ CANNOT_UNDERSTAND = 0xC000
 UNEXPECTED = 0xC001  # a fault of ours: the sender keeps the object, the log has the place
 
 _ACSE_TIMEOUT_S = 30
-_ORPHAN_AGE_S = 3_600.0  # no C-STORE takes so long between file and row
+_UNFINISHED_AGE_S = 3_600.0  # no C-STORE writes for so long
 
 _log = logs.get("scp")
 
@@ -54,7 +54,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     require_current_schema(engine)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver = Receiver(store, make_sessions(engine), utc_now)
-    discard_unregistered(receiver)
+    look_over_files(receiver)
     server = start_server(settings, receiver)
     _log.info("listening", port=bound_port(server))
     stop.wait()
@@ -96,7 +96,7 @@ def make_store_handler(receiver: Receiver) -> Callable[[Event], int]:
             status = _refuse(event, DATA_SET_DOES_NOT_MATCH_SOP_CLASS, error)
         except InvalidHeader as error:
             status = _refuse(event, CANNOT_UNDERSTAND, error)
-        except (StorageFull, DBAPIError) as error:
+        except (StorageFull, SQLAlchemyError) as error:
             status = _refuse(event, OUT_OF_RESOURCES, error)
         except Exception as error:  # noqa: BLE001  one of the three catchers: the peer must get an answer
             status = _refuse(event, UNEXPECTED, error)
@@ -106,15 +106,19 @@ def make_store_handler(receiver: Receiver) -> Callable[[Event], int]:
     return on_c_store
 
 
-def discard_unregistered(receiver: Receiver) -> None:
-    """Throw away files without rows: they were never answered with Success, so the sender still has them."""
+def look_over_files(receiver: Receiver) -> None:
+    """Throw away what a crash cut short, and say how many whole files have no row.
+
+    Those stay: they may have been acknowledged under a database that was since restored or replaced.
+    """
+    discarded = receiver.store.discard_unfinished(older_than=receiver.clock().timestamp() - _UNFINISHED_AGE_S)
+    if discarded:
+        _log.info("unfinished_files_discarded", count=discarded)
     with receiver.sessions() as session:
         registered = registered_paths(session)
-    orphans = receiver.store.unregistered(registered, older_than=receiver.clock().timestamp() - _ORPHAN_AGE_S)
-    for path in orphans:
-        receiver.store.delete(path)
-    if orphans:
-        _log.info("orphans_discarded", count=len(orphans))
+    without_row = sum(path not in registered for path in receiver.store.paths())
+    if without_row:
+        _log.warning("files_without_rows", count=without_row)
 
 
 def _store(receiver: Receiver, event: Event) -> int:

@@ -14,7 +14,7 @@ from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, Job, Transition
 from dicom_node.operator import retry
 from dicom_node.settlement import settle_job
-from dicom_node.states import DeliveryState, JobState
+from dicom_node.states import UNCHANGED, DeliveryState, JobState
 
 LATER = NOON + timedelta(hours=1)
 
@@ -60,7 +60,8 @@ def test_a_study_without_a_job_is_refused(sqlite_sessions: Sessions) -> None:
     [
         (["failed", "failed"], ["failed", "queued"]),
         (["done", "skipped"], ["done", "queued"]),
-        (["failed", "skipped"], ["queued", "skipped"]),  # the skipped one is no answer to the failure
+        (["failed", "unchanged"], ["queued", "skipped"]),  # the skipped one is no answer to the failure
+        (["failed", "skipped"], ["failed", "queued"]),  # a contradiction is: the earlier draft is not sent again
     ],
 )
 def test_the_revision_that_says_where_the_study_is_is_retried(
@@ -69,7 +70,8 @@ def test_the_revision_that_says_where_the_study_is_is_retried(
     with sessions.begin() as session:
         study = add_study(session)
         for revision, state in enumerate(states, start=1):
-            add_job(session, study, state=state, revision=revision)
+            reason = f"{UNCHANGED} (revision 1)" if state == "unchanged" else ""
+            add_job(session, study, state="skipped" if reason else state, revision=revision, reason=reason)
         retry(session, study.id or 0, NOON)
     assert [job.state for job in all_of(sessions, Job)] == after
 

@@ -1,5 +1,7 @@
 """What dead processes held goes back, and what living ones hold does not."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -8,9 +10,11 @@ from rows import add_delivery, add_job, add_report, all_of, only
 from sqlalchemy import Engine
 
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database
+from dicom_node.database import Sessions
 from dicom_node.models import Delivery, Job, Transition
-from dicom_node.orphans import return_orphans, take_over
+from dicom_node.orphans import Lock, return_orphans, take_over
+
+Take = Callable[[type[Job] | type[Delivery]], Lock]
 
 LEASE_END = NOON + timedelta(seconds=60)
 
@@ -53,45 +57,61 @@ def test_deliveries_that_killed_their_relay_too_often_fail_their_job(sessions: S
     assert job.reason.startswith("delivery to pacs failed: the process that worked on it died")
 
 
-@pytest.mark.parametrize("kind", [Job, Delivery])
-def test_the_only_process_of_its_role_takes_over_at_once(
-    kind: type[Job], engine: Engine, sessions: Sessions, settings: Settings
-) -> None:
+@pytest.fixture
+def take(engine: Engine, sessions: Sessions, settings: Settings) -> Iterator[Take]:
+    """A process of a role starts; its lock ends with the test, if not before."""
+    with ExitStack() as locks:
+
+        def start(kind: type[Job] | type[Delivery]) -> Lock:
+            lock = take_over(engine, sessions, settings, NOON, kind)
+            locks.callback(lock.close)
+            return lock
+
+        yield start
+
+
+def claimed(sessions: Sessions) -> None:
     with sessions.begin() as session:
         add_job(session, state="inferring", attempts=1, lease_until=LEASE_END)
         add_delivery(session, state="sending", attempts=1, lease_until=LEASE_END)
-    lock = take_over(engine, sessions, settings, NOON, kind)
-    assert lock is not None
-    waiting = {row.state for row in all_of(sessions, kind)}
-    assert waiting == ({"queued", "reported"} if kind is Job else {"pending"})
-    lock.close()
 
 
-def test_a_second_process_of_a_role_waits_for_leases(engine: Engine, sessions: Sessions, settings: Settings) -> None:
-    first = take_over(engine, sessions, settings, NOON, Job)
-    with sessions.begin() as session:
-        add_job(session, state="inferring", attempts=1, lease_until=LEASE_END)
-    assert take_over(engine, sessions, settings, NOON, Job) is None
-    assert only(sessions, Job).state == "inferring"
-    assert first is not None
+@pytest.mark.parametrize(("kind", "states"), [(Job, {"queued", "reported"}), (Delivery, {"pending"})])
+def test_the_only_process_of_its_role_takes_over_at_once(
+    kind: type[Job] | type[Delivery], states: set[str], sessions: Sessions, take: Take
+) -> None:
+    claimed(sessions)
+    take(kind)
+    assert {row.state for row in all_of(sessions, kind)} == states
+
+
+def test_a_second_process_of_a_role_waits_for_leases(sessions: Sessions, take: Take) -> None:
+    take(Job)
+    claimed(sessions)
+    take(Job)
+    assert "inferring" in {job.state for job in all_of(sessions, Job)}
+
+
+def test_the_first_process_started_anew_leaves_the_second_one_s_work_alone(sessions: Sessions, take: Take) -> None:
+    first = take(Job)
+    take(Job)
+    claimed(sessions)
     first.close()
+    take(Job)
+    assert "inferring" in {job.state for job in all_of(sessions, Job)}
 
 
-def test_the_lock_of_one_role_does_not_hold_another(engine: Engine, sessions: Sessions, settings: Settings) -> None:
-    locks = [take_over(engine, sessions, settings, NOON, kind) for kind in (Job, Delivery)]
+def test_when_all_of_a_role_are_dead_the_next_one_takes_over(sessions: Sessions, take: Take) -> None:
+    locks = [take(Job), take(Job)]
+    claimed(sessions)
     for lock in locks:
-        assert lock is not None
         lock.close()
+    take(Job)
+    assert "inferring" not in {job.state for job in all_of(sessions, Job)}
 
 
-def test_the_lock_ends_with_the_process_that_held_it(engine: Engine, sessions: Sessions, settings: Settings) -> None:
-    url = engine.url.render_as_string(hide_password=False)
-    other = open_database(Settings.model_validate({**settings.model_dump(), "database_url": url}))
-    first = take_over(other, sessions, settings, NOON, Job)
-    assert take_over(engine, sessions, settings, NOON, Job) is None
-    assert first is not None
-    first.close()
-    other.dispose()  # what the death of a process does to its connections
-    second = take_over(engine, sessions, settings, NOON, Job)
-    assert second is not None
-    second.close()
+def test_one_role_does_not_hold_up_another(sessions: Sessions, take: Take) -> None:
+    take(Job)
+    claimed(sessions)
+    take(Delivery)
+    assert {delivery.state for delivery in all_of(sessions, Delivery)} == {"pending"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node.errors import StorageFull
+from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
 from dicom_node.storage import InstanceStore, digest
 
 CONTENT = b"Part 10"
@@ -64,13 +64,13 @@ def test_a_disk_below_its_reserve_is_full(tmp_path: Path) -> None:
     store = InstanceStore(tmp_path / "instances", min_free_bytes=2 * free)
     with pytest.raises(StorageFull, match=rf"\d+ bytes free, {len(CONTENT)} wanted, {2 * free} kept in reserve"):
         store.put(CONTENT, SHA256)
-    assert not store.open(NAME).exists()
+    assert not list(store.paths())
 
 
 @pytest.mark.parametrize("step", ["fsync", "rename"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_a_disk_that_fails_is_full_and_leaves_nothing(
-    step: str, code: int, store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+    step: str, code: int, store: InstanceStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -78,22 +78,26 @@ def test_a_disk_that_fails_is_full_and_leaves_nothing(
     monkeypatch.setattr(*((os, "fsync", fail) if step == "fsync" else (Path, "rename", fail)))
     with pytest.raises(StorageFull, match=os.strerror(code)):
         store.put(CONTENT, SHA256)
-    assert list(store.open(SHA256[:2]).iterdir()) == []
+    assert list((tmp_path / "instances" / SHA256[:2]).iterdir()) == []
 
 
-def test_files_without_a_row_are_found_when_they_are_old(store: InstanceStore) -> None:
-    registered = store.put(b"registered", digest(b"registered")).path
-    orphan = store.put(b"orphan", digest(b"orphan")).path
-    unfinished = "00/torn.1-2.part"
-    store.open(unfinished).write_bytes(b"to")
-    for path in (registered, orphan, unfinished):
-        os.utime(store.open(path), (1000, 1000))
-    store.put(b"young", digest(b"young"))
-    assert store.unregistered(frozenset({registered}), older_than=2000) == sorted([orphan, unfinished])
+def test_only_files_that_were_cut_short_are_discarded_when_old(store: InstanceStore) -> None:
+    whole = store.put(b"whole", digest(b"whole")).path
+    root = store.open(whole).parents[1]
+    old, young = root / "00/torn.1-2.part", root / "00/torn.3-4.part"
+    for path in (old, young):
+        path.write_bytes(b"to")
+    for path in (old, store.open(whole)):
+        os.utime(path, (1000, 1000))
+    assert store.discard_unfinished(older_than=2000) == 1
+    assert (old.exists(), young.exists(), list(store.paths())) == (False, True, [whole])
 
 
-def test_deleting_what_is_gone_is_fine(store: InstanceStore) -> None:
-    store.put(CONTENT, SHA256)
-    store.delete(NAME)
-    store.delete(NAME)
-    assert not store.open(NAME).exists()
+def test_a_file_that_is_gone_is_told_from_a_folder_that_is_away(store: InstanceStore) -> None:
+    file = store.open(store.put(CONTENT, SHA256).path)
+    file.unlink()
+    with pytest.raises(InvalidHeader, match="file is gone"):
+        store.open(NAME)
+    file.parent.rmdir()
+    with pytest.raises(StorageAway):
+        store.open(NAME)

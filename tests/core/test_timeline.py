@@ -97,3 +97,19 @@ def walk(session: Session) -> tuple[Study, Job]:
     delivery = add_delivery(session, add_report(session, job))
     advance(session, delivery, DeliveryState.SENDING, now=NOON, reason="attempt 1")
     return study, job
+
+
+def test_an_old_study_that_failed_is_listed_however_many_came_since(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        failed = add_study(session, last_received_at=NOON - timedelta(days=1))
+        add_job(session, failed, state="failed")
+        for _ in range(3):
+            add_study(session)
+        assert [each.where for each in list_statuses(session, limit=2)] == ["receiving", "receiving", "failed"]
+
+
+def test_a_late_image_does_not_hide_what_its_study_waits_for(sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        study = add_study(session, state="receiving")
+        add_delivery(session, add_report(session, add_job(session, study, state="reported")), destination="pacs")
+        assert study_status(session, study).why == "pacs pending"

@@ -1,5 +1,6 @@
 import re
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hl7
@@ -25,7 +26,6 @@ from report_samples import (
 
 from dicom_node.config import DISCLAIMER, MllpDestination
 from dicom_node.errors import InvalidOutput
-from dicom_node.uids import derive_control_id
 from integration.oru import build_oru, encode_oru
 from integration.oru_fields import patient_name, person, study_time
 from integration.oru_gate import check_oru
@@ -248,11 +248,16 @@ def test_equal_documents_give_equal_bytes() -> None:
 def test_control_id_names_the_draft_and_the_destination() -> None:
     document = make_document()
     encoded = encode_oru(document, RIS)
-    study = str(make_header().StudyInstanceUID)
-    assert encoded.identifier == derive_control_id(study, document.model.digest, "oru", "1", "ris")
+    assert encoded.identifier == encode_oru(document, RIS).identifier
     assert hl7.parse(encoded.payload.decode()).segment("MSH")(10) == [encoded.identifier]
-    others = {encode_oru(document, R_SITE).identifier, encode_oru(make_document(revision=2), RIS).identifier}
-    assert len(others | {encoded.identifier}) == 3
+    redrafted = replace(document, drafted_at=document.drafted_at + timedelta(microseconds=1))
+    others = [
+        encode_oru(document, R_SITE),
+        encode_oru(make_document(revision=2), RIS),
+        encode_oru(redrafted, RIS),
+        encode_oru(replace(document, node_name="OTHERNODE"), RIS),
+    ]
+    assert len({encoded.identifier, *(each.identifier for each in others)}) == 5
 
 
 # Round trips

@@ -19,7 +19,7 @@ from dicom_node.lifecycle import put_back
 from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Study
 from dicom_node.operator import retry
 from dicom_node.storage import InstanceStore
-from integration.relay import Teller, deliver_due
+from integration.relay import Teller, deliver_due, refuse_unknown
 
 RIS = {"destination": "ris", "kind": DeliveryKind.ORU}
 
@@ -154,11 +154,39 @@ def test_a_transient_exception_is_a_retry(teller: Teller) -> None:
 
 def test_a_film_whose_file_is_gone_fails_for_a_person(teller: Teller) -> None:
     report(teller)
-    teller.store.delete(only(teller.sessions, Instance).path)
+    teller.store.open(only(teller.sessions, Instance).path).unlink()
     deliver_due(teller, FakeDestination())
-    assert only(teller.sessions, Delivery).reason == "instance 1: its file cannot be read".replace(
-        "1", str(only(teller.sessions, Instance).id)
-    )
+    assert only(teller.sessions, Delivery).reason == "the image's file is gone"
+
+
+def test_a_second_patient_that_came_late_stops_what_was_not_sent(teller: Teller) -> None:
+    report(teller)
+    pacs = FakeDestination(acks=[RETRY, DELIVERED])
+    deliver_due(teller, pacs)
+    with teller.sessions.begin() as session:
+        drafted = session.exec(select(Instance)).one()
+        values = drafted.model_dump(exclude={"id"}) | {"sop_instance_uid": "1.2.9", "sha256": "9" * 64}
+        session.add(Instance(**values | {"patient_key": "another"}))
+        session.exec(select(Delivery)).one().due_at = NOON
+    deliver_due(teller, pacs)
+    delivery = only(teller.sessions, Delivery)
+    assert (len(pacs.sent), delivery.state) == (1, "failed")
+    assert "different patients" in delivery.reason
+
+
+def test_a_delivery_to_a_destination_that_is_gone_from_the_settings_fails(teller: Teller) -> None:
+    report(teller)
+    known = FakeDestination(name="other")
+    assert refuse_unknown(teller, (known,))
+    assert only(teller.sessions, Delivery).reason == "pacs is not in the settings"
+    assert only(teller.sessions, Job).state == "failed"
+    assert not refuse_unknown(teller, (known,))
+
+
+def test_a_delivery_to_a_known_destination_is_left_to_its_thread(teller: Teller) -> None:
+    report(teller)
+    assert not refuse_unknown(teller, (FakeDestination(),))
+    assert only(teller.sessions, Delivery).state == "pending"
 
 
 def test_a_destination_takes_its_own_deliveries_only(teller: Teller) -> None:

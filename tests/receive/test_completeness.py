@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 from doubles import NOON
-from rows import add_job, add_study, all_of, only, receive
+from rows import add_delivery, add_job, add_report, add_study, all_of, only, receive
 from waiting import in_threads
 
 from dicom_node.database import Sessions
 from dicom_node.models import Job, Study, Transition
 from dicom_node.receive.completeness import close_quiet_studies
-from dicom_node.states import ACTIVE_JOB_STATES, JobState
+from dicom_node.states import ACTIVE_JOB_STATES, OPEN_DELIVERY_STATES, DeliveryState, JobState
 
 QUIET = NOON + timedelta(seconds=30)
 
@@ -88,3 +88,20 @@ def test_several_sweeps_at_once_queue_one_job_a_study(sessions: Sessions) -> Non
             add_study(session)
     in_threads(lambda: close(sessions), 4)
     assert len({job.study_id for job in all_of(sessions, Job)}) == len(all_of(sessions, Job)) == 20
+
+
+@pytest.mark.parametrize("state", OPEN_DELIVERY_STATES)
+def test_a_new_draft_waits_for_open_deliveries_of_the_old_one(state: DeliveryState, sessions: Sessions) -> None:
+    """Or the RIS would get the old draft after the new one."""
+    with sessions.begin() as session:
+        study = add_study(session)
+        report = add_report(session, add_job(session, study, state="failed"))
+        add_delivery(session, report, destination="pacs", state="failed")
+        add_delivery(session, report, destination="ris", kind="oru", state=state)
+    assert close(sessions) == []
+
+
+def test_an_image_received_in_the_future_does_not_keep_a_study_open_for_ever(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        add_study(session, last_received_at=NOON + timedelta(days=3650))
+    assert len(close(sessions)) == 1

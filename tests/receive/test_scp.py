@@ -39,7 +39,7 @@ from dicom_node.receive.scp import (
     UNEXPECTED,
     VERIFICATION,
     Receiver,
-    discard_unregistered,
+    look_over_files,
     start_server,
 )
 from dicom_node.storage import InstanceStore, StoredFile, digest
@@ -302,24 +302,24 @@ def test_nothing_is_answered_before_the_object_is_safe(settings: Settings, recei
     assert only(receiver.sessions, Instance).id
 
 
-def test_a_commit_that_fails_is_not_acknowledged_and_its_file_is_discarded_when_old(
-    settings: Settings, receiver: Receiver
+def test_a_commit_that_fails_is_not_acknowledged_and_its_file_is_kept(
+    settings: Settings, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing = replace(receiver, sessions=make_sessions(receiver.sessions.kw["bind"]))
     event.listen(failing.sessions, "before_commit", raising(OperationalError("COMMIT", {}, Exception("CANARY"))))
     with listening(settings, failing) as port:
         assert store(port) == OUT_OF_RESOURCES
+    look_over_files(replace(receiver, clock=FrozenClock(NOON.replace(year=2100))))
     assert len(list(settings.instances_dir.glob("??/*.dcm"))) == 1
-    discard_unregistered(replace(receiver, clock=FrozenClock(NOON.replace(year=2020))))
-    assert len(list(settings.instances_dir.glob("??/*.dcm"))) == 1
-    discard_unregistered(replace(receiver, clock=FrozenClock(NOON.replace(year=2100))))
-    assert list(settings.instances_dir.glob("??/*.dcm")) == []
+    assert '"count": 1, "event": "files_without_rows"' in caplog.text
 
 
-def test_a_file_with_a_row_is_never_discarded(port: int, settings: Settings, receiver: Receiver) -> None:
+def test_a_file_with_a_row_is_nothing_to_speak_of(
+    port: int, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
     store(port)
-    discard_unregistered(replace(receiver, clock=FrozenClock(NOON.replace(year=2100))))
-    assert len(list(settings.instances_dir.glob("??/*.dcm"))) == 1
+    look_over_files(receiver)
+    assert "files_without_rows" not in caplog.text
 
 
 def test_many_associations_store_at_once(port: int, receiver: Receiver) -> None:

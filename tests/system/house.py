@@ -119,6 +119,13 @@ class Node:
             kill(pid)
         self._close_database()
 
+    def kill_supervisor(self) -> None:
+        """kill -9 of the supervisor alone; the port is free when its scp has noticed."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        wait_until(lambda: not is_open(self.port), 60, "the roles end without their supervisor")
+
     def role_pids(self) -> dict[str, int]:
         """The living roles' processes, read from /proc."""
         found = {}

@@ -140,7 +140,7 @@ def test_random_kills_under_load_lose_and_double_nothing(house: House) -> None:
         sender.join()
     print(f"killed {dict(killed)}; acknowledged {len(house.sent.acknowledged)} films")
     assert len(house.sent.acknowledged) > 10
-    assert set(killed) >= {"scp", "sweep", "worker", "relay", "supervisor"}
+    assert set(killed) >= {"scp", "sweep", "worker", "relay", "supervisor", "everything"}
     _check_promises(house)
 
 
@@ -167,9 +167,12 @@ def _kill_one(node: Node, chance: random.Random) -> str:
     threading.Event().wait(chance_to_work_s)
     alive: dict[str, int] = {}
     wait_until(lambda: bool(alive.update(node.role_pids()) or alive), 60, "a role is alive")
-    role = chance.choice([*sorted(alive), "supervisor"])
-    if role == "supervisor":
+    role = chance.choice([*sorted(alive), "supervisor", "everything"])
+    if role == "everything":
         node.kill_all()
+        node.start()
+    elif role == "supervisor":
+        node.kill_supervisor()  # the roles end by themselves
         node.start()
     else:
         kill(alive[role])

@@ -144,12 +144,39 @@ def test_a_transient_failure_is_tried_again_later_until_attempts_are_used_up(rea
     assert (job.state, job.reason) == ("failed", "the model took longer than 1 s; gave up after 2 attempts")
 
 
-@pytest.mark.parametrize("error", [UndecodablePixels("instance 1"), InvalidOutput("empty"), BadCheckpoint("weights")])
+@pytest.mark.parametrize("error", [UndecodablePixels("instance 1"), InvalidOutput("empty")])
 def test_a_permanent_failure_fails_at_once_with_its_reason(error: Exception, reader: Reader) -> None:
     queue(reader)
     assert infer(replace(reader, writer=FakeWriter(error=error)))
     job = only(reader.sessions, Job)
     assert (job.state, job.attempts, job.reason) == ("failed", 1, str(error))
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_role_and_costs_the_study_nothing(reader: Reader) -> None:
+    queue(reader)
+    with pytest.raises(BadCheckpoint):
+        infer(replace(reader, writer=FakeWriter(error=BadCheckpoint("weights"))))
+    job = only(reader.sessions, Job)
+    assert (job.state, job.attempts, job.reason) == ("queued", 0, "weights")
+
+
+def test_an_instance_folder_that_is_away_is_no_reason_to_fail(reader: Reader) -> None:
+    queue(reader)
+    file = reader.store.open(only(reader.sessions, Instance).path)
+    for path in file.parent.iterdir():
+        path.unlink()
+    file.parent.rmdir()
+    assert infer(reader)
+    assert only(reader.sessions, Job).reason.startswith("instance folder is away; attempt 1")
+
+
+def test_a_draft_that_was_cut_short_is_refused(reader: Reader) -> None:
+    queue(reader)
+    settings = reader.settings.model_copy(update={"max_new_tokens": 1})
+    assert infer(replace(reader, settings=settings))
+    job = only(reader.sessions, Job)
+    assert (job.state, all_of(reader.sessions, Report)) == ("failed", [])
+    assert job.reason.startswith("the draft was cut short at")
 
 
 def test_an_unknown_exception_fails_with_its_kind_and_no_value(
@@ -164,7 +191,7 @@ def test_an_unknown_exception_fails_with_its_kind_and_no_value(
 
 def test_a_film_whose_file_is_gone_fails_for_a_person(reader: Reader) -> None:
     queue(reader)
-    reader.store.delete(only(reader.sessions, Instance).path)
+    reader.store.open(only(reader.sessions, Instance).path).unlink()
     infer(reader)
     assert only(reader.sessions, Job).state == "failed"
 

@@ -1,0 +1,20 @@
+"""What a newcomer sees first."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+
+def test_the_demonstration_ends_with_an_sr_in_the_pacs_and_an_oru_in_the_ris(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dicom_node", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (sr,) = (tmp_path / "var/demo/pacs").glob("*.dcm")
+    (oru,) = (tmp_path / "var/demo/ris").glob("*.hl7")
+    assert sr.stem in oru.read_text(encoding="utf-8")
+    for words in ("reported → done", "PRELIMINARY AI-GENERATED DRAFT", "ORU^R01^ORU_R01", "(AA)"):
+        assert words in done.stdout
