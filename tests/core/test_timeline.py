@@ -101,7 +101,7 @@ def walk(session: Session) -> tuple[Study, Job]:
 
 def test_an_old_study_that_failed_is_listed_however_many_came_since(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        failed = add_study(session, last_received_at=NOON - timedelta(days=1))
+        failed = add_study(session, state="complete", last_received_at=NOON - timedelta(days=1))
         add_job(session, failed, state="failed")
         for _ in range(3):
             add_study(session)
