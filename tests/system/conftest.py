@@ -1,8 +1,10 @@
 """Fixtures of the system tests: both ways to run the house, and the demonstration model."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from workers.llavarad.tiny import write_tiny_model
 
@@ -14,11 +16,29 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["embedded", "production"])
+_BACKENDS = ["embedded", "production"]
+_numbers = count(1)
+
+
+@pytest.fixture(params=_BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Settings of the database and the bell: SQLite without a broker, or PostgreSQL and Celery over Redis."""
+    return _settings(request)
+
+
+@pytest.fixture(scope="module", params=_BACKENDS)
+def module_backend(request: pytest.FixtureRequest) -> str:
+    """The same for a node that all tests of a module share."""
+    return _settings(request)
+
+
+def _settings(request: pytest.FixtureRequest) -> str:
     if request.param == "embedded":
         return ""
-    database_url = request.getfixturevalue("postgres_url")
+    server: Engine = request.getfixturevalue("postgres_server")
+    name = f"house_{next(_numbers)}"
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    database_url = server.url.set(database=name).render_as_string(hide_password=False)
     redis_url = request.getfixturevalue("redis_url")
     return f'database_url = "{database_url}"\nbroker_url = "{redis_url}"\n'

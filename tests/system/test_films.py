@@ -101,9 +101,11 @@ def test_films_of_strangers_are_drafted_once_or_skipped_with_a_reason(
     _validate(reports, is_quick=bool(backend))
 
 
-def test_films_of_a_vouched_sender_are_drafted_though_their_header_is_silent(tmp_path: Path, tiny_model: Path) -> None:
-    reports = _check_films(tmp_path, _settings(tiny_model) + VOUCHED, OF_A_VOUCHED_SENDER)
-    _validate(reports, is_quick=False)
+def test_films_of_a_vouched_sender_are_drafted_though_their_header_is_silent(
+    tmp_path: Path, backend: str, tiny_model: Path
+) -> None:
+    reports = _check_films(tmp_path, _settings(tiny_model) + backend + VOUCHED, OF_A_VOUCHED_SENDER)
+    _validate(reports, is_quick=bool(backend))
 
 
 def test_two_independent_risses_take_the_report_of_a_real_film(tmp_path: Path, tiny_model: Path) -> None:

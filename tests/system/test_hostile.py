@@ -124,11 +124,11 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, module_backend: str) -> Iterator[House]:
     require("storescu")
     folder = tmp_path_factory.mktemp("hostile")
     with LoopbackPacs(folder / "pacs") as pacs, LoopbackRis(folder / "ris") as ris:
-        node = Node(folder / "node", _settings(tiny_model, pacs.port, ris.port))
+        node = Node(folder / "node", module_backend + _settings(tiny_model, pacs.port, ris.port))
         node.start()
         try:
             roles = {"scp", "sweep", "worker", "relay"}

@@ -61,13 +61,13 @@ class Delivered:
 
 
 @pytest.fixture(scope="module")
-def delivered(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Delivered]:
+def delivered(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, module_backend: str) -> dict[str, Delivered]:
     """Every name through one node."""
     require("storescu", "dcm2json")
     folder = tmp_path_factory.mktemp("charset")
     names = {file: _name_of(SHARED_DATA / file) for file in FILES} | OWN_NAMES
     with running_orthanc(folder / "orthanc") as pacs, LoopbackRis(folder / "ris") as ris:
-        node = Node(folder / "node", _settings(tiny_model, ris.port) + pacs.toml)
+        node = Node(folder / "node", module_backend + _settings(tiny_model, ris.port) + pacs.toml)
         node.start()
         try:
             for number, (title, name) in enumerate(names.items()):
