@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import pytest
@@ -37,35 +38,46 @@ pytestmark = [
 RANDOM_KILLS = int(os.environ.get("KILLS", "50"))
 SENDERS = 2
 
-# Every step between receiving and acknowledgement, in the order of the data's way.
-STEPS = (
-    "dicom_node.receive.scp:_store:before",
-    "dicom_node.storage:InstanceStore.put:before",
-    "dicom_node.storage:_fsync_folder:before",
-    "dicom_node.storage:InstanceStore.put:after",
-    "dicom_node.receive.scp:register:after",
-    "dicom_node.receive.scp:_store:after",
-    "dicom_node.receive.sweep:close_quiet_studies:before",
-    "dicom_node.receive.completeness:_close:after",
-    "dicom_node.receive.sweep:return_orphans:before",
-    "workers.inference:_claim:before",
-    "workers.inference:_claim:after",
-    "workers.inference:read_pixels:after",
-    "workers.inference:_report:before",
-    "workers.inference:_report_row:after",
-    "workers.inference:begin:after",
-    "workers.inference:_report:after",
-    "integration.relay:_claim:after",
-    "integration.relay:_payload:before",
-    "integration.store_scu:StoreScu.encode:after",
-    "integration.mllp:MllpSender.encode:after",
-    "integration.relay:_payload:after",
-    "integration.store_scu:StoreScu.send:after",
-    "integration.mllp:MllpSender.send:after",
-    "integration.relay:_settle:before",
-    "integration.relay:settle_job:after",
-    "integration.relay:_settle:after",
-)
+# Every step between receiving and acknowledgement, by role, in the order of the data's way.
+STEPS = {
+    "scp": (
+        "dicom_node.receive.scp:_store:before",
+        "dicom_node.storage:InstanceStore.put:before",
+        "dicom_node.storage:_fsync_folder:before",
+        "dicom_node.storage:InstanceStore.put:after",
+        "dicom_node.receive.scp:register:after",
+        "dicom_node.receive.scp:_store:after",
+    ),
+    "sweep": (
+        "dicom_node.receive.sweep:close_quiet_studies:before",
+        "dicom_node.receive.completeness:_close:after",
+        "dicom_node.receive.sweep:return_orphans:before",
+    ),
+    "worker": (
+        "workers.inference:_claim:before",
+        "workers.inference:_claim:after",
+        "workers.inference:_choose:after",
+        "workers.inference:read_pixels:after",
+        "workers.inference:_report:before",
+        "workers.inference:_report_row:after",
+        "workers.inference:begin:after",
+        "workers.inference:_report:after",
+    ),
+    "relay": (
+        "integration.relay:_claim:after",
+        "integration.relay:_payload:before",
+        "integration.store_scu:StoreScu.encode:after",
+        "integration.mllp:MllpSender.encode:after",
+        "integration.relay:_payload:after",
+        "integration.store_scu:StoreScu.send:after",
+        "integration.mllp:MllpSender.send:after",
+        "integration.relay:_settle:before",
+        "integration.relay:settle_job:after",
+        "integration.relay:_settle:after",
+    ),
+}
+# One film each: every role dies at one of its steps on the way of the same film.
+ROUNDS = [tuple(filter(None, steps)) for steps in zip_longest(*STEPS.values())]
 
 
 @dataclass
@@ -150,14 +162,14 @@ def test_a_kill_at_every_step_loses_and_doubles_nothing(
     armed = tmp_path / "armed"
     armed.mkdir()
     monkeypatch.setenv("DIE_ARMED", str(armed))
-    monkeypatch.setenv("DIE_STEPS", ",".join(STEPS))
+    monkeypatch.setenv("DIE_STEPS", ",".join(chain.from_iterable(ROUNDS)))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "die"))
     house.node.start()
-    for number, step in enumerate(STEPS):
-        trap = armed / step.replace(":", "@")
-        trap.touch()
-        house.sent.send(f"STEP{number}", house.node.port)
-        wait_until(lambda trap=trap: not trap.exists(), 60, f"a role dies at {step}")
+    for number, steps in enumerate(ROUNDS):
+        for step in steps:
+            (armed / step.replace(":", "@")).touch()
+        house.sent.send(f"ROUND{number}", house.node.port)
+        wait_until(lambda: not list(armed.iterdir()), 120, f"roles die at {', '.join(steps)}")
     _check_promises(house)
 
 
