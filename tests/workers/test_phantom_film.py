@@ -16,7 +16,7 @@ from dicom_node.errors import InvalidHeader
 from workers.phantom.film import draw_chest, film_dataset, main
 
 STUDIED_AT = datetime(2026, 3, 4, 8, 15, tzinfo=timezone(timedelta(hours=1)))
-VALIDATE_SR = Path(os.environ.get("VALIDATE_SR", "/work/shared/tools/validate_sr/validate_sr.sh"))
+VALIDATE_SR = Path(__file__).resolve().parents[3] / "shared/tools/validate_sr/validate_sr.sh"
 SEEDS = range(4)
 
 
