@@ -3,7 +3,8 @@
 import threading
 
 from celery import Celery
-from celery.apps.worker import Worker
+from celery.platforms import EX_OK
+from celery.worker import state
 
 from dicom_node.broker import make_broker
 from dicom_node.errors import BadCheckpoint, PeerUnreachable
@@ -29,7 +30,7 @@ def serve_broker(reader: Reader, stop: threading.Event) -> None:
         without_gossip=True,
         without_mingle=True,
     )
-    threading.Thread(target=_stop_when_told, args=(worker, stop), daemon=True).start()
+    threading.Thread(target=_stop_when_told, args=(stop,), daemon=True).start()
     worker.start()
     if failures:
         raise failures[0]
@@ -52,6 +53,7 @@ def make_app(reader: Reader, failures: list[BadCheckpoint]) -> Celery:
     return app
 
 
-def _stop_when_told(worker: Worker, stop: threading.Event) -> None:
+def _stop_when_told(stop: threading.Event) -> None:
+    """Ask Celery's loop to end, as its signal handler does: `stop()` from another thread leaves it running."""
     stop.wait()
-    worker.stop()
+    state.should_stop = EX_OK
