@@ -34,7 +34,7 @@ def serve_broker(reader: Reader, stop: threading.Event) -> None:
     worker.start()
     if failures:
         raise failures[0]
-    if not stop.is_set():
+    if state.should_stop is None or state.should_stop is False:  # neither told to, nor by Celery's handler of SIGTERM
         raise PeerUnreachable("the broker was lost and the consumer ended")
 
 
