@@ -1,10 +1,12 @@
 """Settings: read once at an entry point, frozen, handed down. Units end the names.
 
-Sources, the first wins: environment variables `DICOM_NODE_<FIELD>` (nested fields with two underscores, lists and
-tables as JSON), then the TOML file named by `DICOM_NODE_CONFIG` (default `dicom-node.toml` in the working directory).
+Sources, the first wins: environment variables `DICOM_NODE_<FIELD>` that are not empty (nested fields with two
+underscores, lists and tables as JSON), then the TOML file named by `DICOM_NODE_CONFIG`
+(default `dicom-node.toml` in the working directory).
 """
 
 import os
+from importlib.resources import files
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,6 +93,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
         env_prefix="DICOM_NODE_",
         env_nested_delimiter="__",
+        env_ignore_empty=True,
         nested_model_default_partial_update=True,
     )
 
@@ -104,7 +107,7 @@ class Settings(BaseSettings):
     )
     model_dir: Path | None = Field(
         default=None,
-        description="Folder of safetensors, config and tokenizer. None: the demonstration model in data_dir.",
+        description="Folder of safetensors, config and tokenizer. None: the test model that ships.",
     )
     accept_research_only_terms: bool = Field(
         default=False,
@@ -123,11 +126,20 @@ class Settings(BaseSettings):
     max_associations: int = Field(
         default=50, ge=1, description="Associations at once; more are refused, to be tried later."
     )
+    max_associations_per_peer: int = Field(
+        default=25, ge=1, description="Of these, for one calling AE title, so that no sender shuts the others out."
+    )
+    receive_path: Literal["fast", "plain"] = Field(
+        default="fast",
+        description="fast: objects go from the socket straight to their file (Linux). plain: pynetdicom's own way.",
+    )
     max_pdu_bytes: int = Field(default=131_072, ge=4_096, le=1_048_576, description="Largest PDU received (PS3.8 D.1).")
     network_timeout_s: float = Field(default=60.0, gt=0, description="Longest silence of a peer within an association.")
     idle_timeout_s: float = Field(default=30.0, gt=0, description="A study is complete when quiet for so long.")
     min_free_bytes: int = Field(
-        default=1_000_000_000, ge=0, description="Below this much free disk C-STORE answers A700 (out of resources)."
+        default=1_000_000_000,
+        ge=0,
+        description="Free disk kept back: C-STORE answers A700 before it is touched, associations are refused after.",
     )
 
     # Reading
@@ -197,7 +209,7 @@ class Settings(BaseSettings):
 
     @property
     def checkpoint_dir(self) -> Path:
-        return self.model_dir or self.data_dir / "demo-model"
+        return self.model_dir or Path(str(files("workers.phantom"))) / "model"
 
     def peer(self, calling_ae: str) -> Peer:
         """What is known of a calling AE title; an unlisted one is vouched for by nobody."""

@@ -1,6 +1,7 @@
 """Rows for tests, made as the house makes them."""
 
 from datetime import datetime
+from hashlib import sha256
 from io import BytesIO
 from itertools import count
 from typing import Any
@@ -14,7 +15,7 @@ from dicom_node.database import Sessions
 from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series, Study, Transition
 from dicom_node.receive.catalog import register
 from dicom_node.receive.header import read_header
-from dicom_node.storage import InstanceStore, StoredFile, digest
+from dicom_node.storage import InstanceStore, StoredFile
 from dicom_node.uids import derive_uid
 
 _numbers = count(1)
@@ -34,11 +35,12 @@ def add_job(session: Session, study: Study | None = None, **columns: Any) -> Job
     return job
 
 
-def add_report(session: Session, job: Job, instance: Instance | None = None) -> Report:
+def add_report(session: Session, job: Job, instance: Instance | None = None, **columns: Any) -> Report:
     instance = instance or add_instance(session, session.get_one(Study, job.study_id))
     report = Report(
         job_id=job.id, instance_id=instance.id, findings="The lungs are clear.", model_name="fake", model_version="1",
         model_digest="d" * 64, token_count=6, cropped_fraction=0.0, seconds=0.1, created_at=NOON,
+        **columns,
     )  # fmt: skip
     session.add(report)
     session.flush()
@@ -72,9 +74,19 @@ def receive(
 ) -> Instance:
     """Register a film as the C-STORE handler does; with a store, its file too."""
     part10 = dx_bytes(**elements)
-    sha256 = digest(part10)
-    stored = store.put(part10, sha256) if store else StoredFile(f"{sha256[:2]}/{sha256}.dcm", sha256)
-    return register(session, read_header(BytesIO(part10)), stored, calling_ae=ae, now=now)
+    digest = sha256(part10).hexdigest()
+    stored = put(store, part10) if store else StoredFile(f"{digest[:2]}/{digest}.dcm", digest)
+    header = read_header(BytesIO(part10))
+    return session.get_one(Instance, register(session, header, stored, calling_ae=ae, now=now))
+
+
+def put(store: InstanceStore, part10: bytes) -> StoredFile:
+    """Keep a file as the C-STORE handler does."""
+    unfinished = store.begin(b"")
+    unfinished.write([part10])
+    stored = unfinished.seal()
+    store.settle([stored])
+    return stored
 
 
 def only(sessions: Sessions, model: type[SQLModel]) -> Any:

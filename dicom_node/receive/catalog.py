@@ -1,6 +1,7 @@
 """What has been received, as rows: Study, Series, Instance."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
 from pydicom.uid import (
@@ -9,9 +10,9 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
-from sqlalchemy import inspect
+from sqlalchemy import Executable, Table, bindparam, inspect
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, SQLModel, select
+from sqlmodel import Session, select
 
 from dicom_node import lifecycle
 from dicom_node.models import Instance, Series, Study
@@ -29,21 +30,25 @@ RADIOGRAPH_SOP_CLASSES = frozenset(
     }
 )
 
+# One statement each for all objects, below the ORM: making and interpreting one costs more than running it.
+_STUDY, _SERIES, _INSTANCE = (cast(Table, inspect(model).local_table) for model in (Study, Series, Instance))
+_STUDY_ID = select(_STUDY.c.id).where(_STUDY.c.study_instance_uid == bindparam("uid")).with_for_update()
+_SERIES_ID = select(_SERIES.c.id).where(
+    _SERIES.c.study_id == bindparam("study"), _SERIES.c.series_instance_uid == bindparam("uid")
+)
+_INSTANCE_ID = select(_INSTANCE.c.id).where(
+    _INSTANCE.c.sop_instance_uid == bindparam("uid"), _INSTANCE.c.sha256 == bindparam("sha256")
+)
 
-def find_instance(session: Session, sop_instance_uid: str, sha256: str) -> Instance | None:
-    """The row of exactly these bytes, if they came before."""
-    statement = select(Instance).where(Instance.sop_instance_uid == sop_instance_uid, Instance.sha256 == sha256)
-    return session.exec(statement).first()
 
+def register(session: Session, header: InstanceHeader, stored: StoredFile, *, calling_ae: str, now: datetime) -> int:
+    """Write the rows of a stored object. The same bytes again change nothing; a late radiograph reopens its study.
 
-def register(
-    session: Session, header: InstanceHeader, stored: StoredFile, *, calling_ae: str, now: datetime
-) -> Instance:
-    """Write the rows of a stored object. The same bytes again change nothing; a late radiograph reopens its study."""
-    study = _study(session, header.study_instance_uid, now)
-    series_id = _series_id(session, study, header)
+    Returns the id of the instance's row.
+    """
+    study_id = _study_id(session, header.study_instance_uid, now)
     values = {
-        "series_id": series_id,
+        "series_id": _series_id(session, study_id, header),
         "sop_class_uid": header.sop_class_uid,
         "sop_instance_uid": header.sop_instance_uid,
         "transfer_syntax_uid": header.transfer_syntax_uid,
@@ -59,10 +64,12 @@ def register(
         "burned_in_annotation": header.burned_in_annotation,
         "has_pixels": header.has_pixels,
     }
-    is_new = _insert_unless_there(session, Instance, values)
-    if is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES:
-        _keep_open(session, study, now)
-    return cast(Instance, find_instance(session, header.sop_instance_uid, stored.sha256))
+    instance_id = _insert_unless_there(session, _INSTANCE, values)
+    if instance_id is None:
+        return _id(session, _INSTANCE_ID, uid=header.sop_instance_uid, sha256=stored.sha256)
+    if header.sop_class_uid in RADIOGRAPH_SOP_CLASSES:
+        _keep_open(session, session.get_one(Study, study_id), now)
+    return instance_id
 
 
 def registered_paths(session: Session) -> frozenset[str]:
@@ -70,36 +77,31 @@ def registered_paths(session: Session) -> frozenset[str]:
     return frozenset(session.exec(select(Instance.path)).all())
 
 
-def _study(session: Session, study_instance_uid: str, now: datetime) -> Study:
-    """The row of the study, locked, so that completeness and a late instance see each other."""
-    wanted = select(Study).where(Study.study_instance_uid == study_instance_uid).with_for_update()
-    found = session.exec(wanted).first()
-    if found is not None:
-        return found
+def _study_id(session: Session, study_instance_uid: str, now: datetime) -> int:
+    """The id of the study's row, which is locked, so that completeness and a late instance see each other."""
+    study_id = _id_or_none(session, _STUDY_ID, uid=study_instance_uid)
+    if study_id is not None:
+        return study_id
     values = {
         "study_instance_uid": study_instance_uid,
         "state": StudyState.RECEIVING,
         "last_received_at": now,
         "created_at": now,
     }
-    is_new = _insert_unless_there(session, Study, values)
-    study = session.exec(wanted).one()
-    if is_new:
-        lifecycle.note_begin(session, study, now, reason="first instance received")
-    return study
+    new_id = _insert_unless_there(session, _STUDY, values)
+    if new_id is None:
+        return _id(session, _STUDY_ID, uid=study_instance_uid)
+    lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
+    return new_id
 
 
-def _series_id(session: Session, study: Study, header: InstanceHeader) -> int:
-    values = {
-        "study_id": study.id,
-        "series_instance_uid": header.series_instance_uid,
-        "modality": header.modality,
-    }
-    _insert_unless_there(session, Series, values)
-    wanted = select(Series.id).where(
-        Series.study_id == study.id, Series.series_instance_uid == header.series_instance_uid
-    )
-    return cast(int, session.exec(wanted).one())
+def _series_id(session: Session, study_id: int, header: InstanceHeader) -> int:
+    key: dict[str, str | int] = {"study": study_id, "uid": header.series_instance_uid}
+    series_id = _id_or_none(session, _SERIES_ID, **key)
+    if series_id is not None:
+        return series_id
+    values = {"study_id": study_id, "series_instance_uid": header.series_instance_uid, "modality": header.modality}
+    return _insert_unless_there(session, _SERIES, values) or _id(session, _SERIES_ID, **key)
 
 
 def _keep_open(session: Session, study: Study, now: datetime) -> None:
@@ -109,9 +111,26 @@ def _keep_open(session: Session, study: Study, now: datetime) -> None:
     session.add(study)
 
 
-def _insert_unless_there(session: Session, model: type[SQLModel], values: dict[str, Any]) -> bool:
-    """Insert a row unless another association was first; True if it was inserted."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(model).values(**values).on_conflict_do_nothing()
+def _insert_unless_there(session: Session, table: Table, values: dict[str, Any]) -> int | None:
+    """Insert a row unless another association was first. Returns the new row's id."""
     # The row itself, not rowcount: on PostgreSQL that is -1 for an INSERT.
-    return session.execute(insert.returning(inspect(model).primary_key[0])).first() is not None
+    connection = session.connection()
+    return cast(int | None, connection.execute(_insert(connection.dialect.name, table), values).scalar())
+
+
+@cache
+def _insert(dialect: str, table: Table) -> Executable:
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    return cast(Executable, insert.on_conflict_do_nothing().returning(table.c.id))
+
+
+def _id_or_none(session: Session, statement: Executable, **key: str | int) -> int | None:
+    """The row's id; asked for once in a transaction, which may register many objects of one study."""
+    known = session.info.setdefault((statement, *key.values()), [])
+    if not known:
+        known.extend(session.connection().execute(statement, key).scalars())
+    return known[0] if known else None
+
+
+def _id(session: Session, statement: Executable, **key: str | int) -> int:
+    return cast(int, session.connection().execute(statement, key).scalar_one())

@@ -10,10 +10,11 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
@@ -24,6 +25,8 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from dicom_node.errors import InvalidHeader, OutsideStudy
+from dicom_node.receive.coded_words import BODY_PART_OF_CODE, VIEW_OF_CODE
+from dicom_node.receive.plain_elements import NotPlain, read_plain_elements
 
 TRANSFER_SYNTAX_UID = BaseTag(0x00020010)
 SOP_CLASS_UID = BaseTag(0x00080016)
@@ -45,32 +48,6 @@ VIEW_CODE_SEQUENCE = BaseTag(0x00540220)
 # PS3.3 C.7.6.3 and C.7.6.24: Float, Double Float and integer Pixel Data
 PIXEL_DATA_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
-# PS3.16 CID 4009 (DX anatomy). SRT and SNM3 share the codes that begin with a letter.
-BODY_PART_OF_CODE = {
-    "51185008": "CHEST",  # SCT
-    "816094009": "CHEST",  # SCT, since 2020
-    "T-D3000": "CHEST",  # SRT
-    "39607008": "LUNG",  # SCT
-    "T-28000": "LUNG",  # SRT
-}
-# PS3.16 CID 4010 (DX view), as the defined terms of (0018,5101) in PS3.3 C.8.1.2 where there is one.
-VIEW_OF_CODE = {
-    "272479007": "PA",  # SCT
-    "R-10214": "PA",  # SRT
-    "R-40888": "PA",  # SRT
-    "399348003": "AP",  # SCT
-    "R-10206": "AP",  # SRT
-    "399033003": "FRONTAL",  # SCT
-    "R-10202": "FRONTAL",  # SRT
-    "399173006": "LL",  # SCT, left lateral
-    "R-10236": "LL",  # SRT
-    "399198007": "RL",  # SCT, right lateral
-    "R-10232": "RL",  # SRT
-    "399067008": "LATERAL",  # SCT
-    "272478004": "LATERAL",  # SCT
-    "R-102CD": "LATERAL",  # SRT
-}
-
 # What pydicom raises on data it cannot parse.
 PARSE_ERRORS = (
     InvalidDicomError,
@@ -89,15 +66,17 @@ PARSE_ERRORS = (
     MemoryError,
 )
 
-_WANTED = [
-    SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, PRESENTATION_INTENT_TYPE, MANUFACTURER, ANATOMIC_REGION_SEQUENCE,
-    PATIENT_ID, ISSUER_OF_PATIENT_ID, BODY_PART_EXAMINED, VIEW_POSITION, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID,
-    BURNED_IN_ANNOTATION, VIEW_CODE_SEQUENCE,
-]  # fmt: skip
+_TEXTS = frozenset(
+    {
+        SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, PRESENTATION_INTENT_TYPE, MANUFACTURER, PATIENT_ID,
+        ISSUER_OF_PATIENT_ID, BODY_PART_EXAMINED, VIEW_POSITION, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID,
+        BURNED_IN_ANNOTATION,
+    }
+)  # fmt: skip
+_SEQUENCES = frozenset({ANATOMIC_REGION_SEQUENCE, VIEW_CODE_SEQUENCE})
 _LONGEST_VALUE_BYTES = 65_536  # a longer one is left unread: nothing here needs more, and a length may be a lie
 _MOST_ELEMENTS = 65_536  # at the top level; a real header has hundreds
-_MOST_INFLATED_BYTES = 256 * 1024 * 1024
-_INFLATE_STEP_BYTES = 1024 * 1024
+_MOST_READ_BYTES = 64 * 1024 * 1024  # of a header; what is skipped does not count
 _LONGEST_WORD = 64  # PS3.5 6.2, VR LO; also keeps a row small
 # PS3.5 9.1. Leading zeros in a component are forbidden there, but real senders write them.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -130,28 +109,15 @@ def read_header(part10: Path | BinaryIO) -> InstanceHeader:
     Raises InvalidHeader for what is not a data set with valid identifiers (OutsideStudy if only those of study or
     series are wanting), OSError if the disk fails.
     """
-    silence_pydicom()
     if isinstance(part10, Path):
         with part10.open("rb") as file:
-            return _parsed(lambda: _header(file))
-    return _parsed(lambda: _header(part10))
-
-
-def refuse_deflate_bomb(data_set: bytes) -> None:
-    """Raise InvalidHeader if a deflated data set (PS3.5 A.5) inflates to more than any image needs, or not at all.
-
-    pydicom inflates all of it to read a header; here nothing is kept.
-    """
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    size, rest = 0, data_set
-    try:
-        while rest and not inflater.eof:
-            size += len(inflater.decompress(rest, _INFLATE_STEP_BYTES))
-            rest = inflater.unconsumed_tail
-            if size > _MOST_INFLATED_BYTES:
-                raise InvalidHeader(f"data set inflates to more than {_MOST_INFLATED_BYTES} bytes")
-    except zlib.error as error:
-        raise InvalidHeader("data set cannot be inflated, expected a deflate stream") from error
+            return read_header(file)
+    start = part10.tell()
+    with suppress(NotPlain):
+        return _header(_PlainSource(part10))
+    part10.seek(start)
+    silence_pydicom()
+    return _parsed(lambda: _header(_PydicomSource(part10)))
 
 
 def silence_pydicom() -> None:
@@ -173,65 +139,110 @@ def _parsed(read: Callable[[], InstanceHeader]) -> InstanceHeader:
         raise InvalidHeader(f"data set cannot be parsed ({type(error).__name__}), expected DICOM Part 10") from error
 
 
-def _header(file: BinaryIO) -> InstanceHeader:
-    ds, file_meta, has_pixels = _read_before_pixels(file)
+def _header(source: "_PlainSource | _PydicomSource") -> InstanceHeader:
     return InstanceHeader(
-        sop_class_uid=_uid(ds, SOP_CLASS_UID),
-        sop_instance_uid=_uid(ds, SOP_INSTANCE_UID),
-        study_instance_uid=_uid(ds, STUDY_INSTANCE_UID, OutsideStudy),
-        series_instance_uid=_uid(ds, SERIES_INSTANCE_UID, OutsideStudy),
-        transfer_syntax_uid=_uid(file_meta, TRANSFER_SYNTAX_UID),
-        modality=_word(ds, MODALITY),
-        patient_key=_patient_key(ds),
-        body_part=_word(ds, BODY_PART_EXAMINED) or _coded_word(ds, ANATOMIC_REGION_SEQUENCE, BODY_PART_OF_CODE),
-        view=_word(ds, VIEW_POSITION) or _coded_word(ds, VIEW_CODE_SEQUENCE, VIEW_OF_CODE),
-        presentation_intent=_word(ds, PRESENTATION_INTENT_TYPE),
-        manufacturer=_word(ds, MANUFACTURER),
-        burned_in_annotation=_word(ds, BURNED_IN_ANNOTATION),
-        has_pixels=has_pixels,
+        sop_class_uid=_uid(source.text(SOP_CLASS_UID), SOP_CLASS_UID),
+        sop_instance_uid=_uid(source.text(SOP_INSTANCE_UID), SOP_INSTANCE_UID),
+        study_instance_uid=_uid(source.text(STUDY_INSTANCE_UID), STUDY_INSTANCE_UID, OutsideStudy),
+        series_instance_uid=_uid(source.text(SERIES_INSTANCE_UID), SERIES_INSTANCE_UID, OutsideStudy),
+        transfer_syntax_uid=_uid(source.transfer_syntax_uid(), TRANSFER_SYNTAX_UID),
+        modality=_word(source.text(MODALITY)),
+        patient_key=_patient_key(source),
+        body_part=_word(source.text(BODY_PART_EXAMINED))
+        or source.coded_word(ANATOMIC_REGION_SEQUENCE, BODY_PART_OF_CODE),
+        view=_word(source.text(VIEW_POSITION)) or source.coded_word(VIEW_CODE_SEQUENCE, VIEW_OF_CODE),
+        presentation_intent=_word(source.text(PRESENTATION_INTENT_TYPE)),
+        manufacturer=_word(source.text(MANUFACTURER)),
+        burned_in_annotation=_word(source.text(BURNED_IN_ANNOTATION)),
+        has_pixels=source.has_pixels,
     )
 
 
-def _read_before_pixels(file: BinaryIO) -> tuple[Dataset, Dataset, bool]:
-    """The wanted elements, the file meta information, and whether pixel data of some length follows."""
-    met: list[int] = []
-    count = itertools.count(1)
+class _PlainSource:
+    """A header that needs no pydicom. Raises NotPlain where it does."""
 
-    def at_pixel_data(tag: BaseTag, _: str | None, length: int) -> bool:
-        if next(count) > _MOST_ELEMENTS:
-            raise InvalidHeader(f"data set has more than {_MOST_ELEMENTS} elements, expected an image's header")
-        if tag in PIXEL_DATA_TAGS:
-            met.append(length)
-        return tag in PIXEL_DATA_TAGS
+    def __init__(self, file: BinaryIO) -> None:
+        self._elements = read_plain_elements(file, texts=_TEXTS, sequences=_SEQUENCES, pixels=PIXEL_DATA_TAGS)
+        self.has_pixels = self._elements.has_pixels
 
-    ds = read_partial(file, at_pixel_data, defer_size=_LONGEST_VALUE_BYTES, specific_tags=list(_WANTED))
-    return ds, ds.file_meta, any(met)
+    def transfer_syntax_uid(self) -> str:
+        return _printable(self._elements.transfer_syntax_uid)
+
+    def text(self, tag: BaseTag) -> str:
+        return _printable(self._elements.texts.get(tag, b""))
+
+    def coded_word(self, sequence: BaseTag, _: dict[str, str]) -> str:
+        if sequence in self._elements.sequences:
+            raise NotPlain
+        return ""
 
 
-def _uid(ds: Dataset, tag: BaseTag, error: type[InvalidHeader] = InvalidHeader) -> str:
-    uid = _text(ds, tag)
+class _PydicomSource:
+    """A header as pydicom sees it: the wanted elements, and whether pixel data of some length follows."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        met: list[int] = []
+        count = itertools.count(1)
+
+        def at_pixel_data(tag: BaseTag, _: str | None, length: int) -> bool:
+            if next(count) > _MOST_ELEMENTS:
+                raise InvalidHeader(f"data set has more than {_MOST_ELEMENTS} elements, expected an image's header")
+            if tag in PIXEL_DATA_TAGS:
+                met.append(length)
+            return tag in PIXEL_DATA_TAGS
+
+        wanted: list[BaseTag | int] = [*_TEXTS, *_SEQUENCES]
+        rationed = cast(BinaryIO, _Rationed(file))
+        self._ds = read_partial(rationed, at_pixel_data, defer_size=_LONGEST_VALUE_BYTES, specific_tags=wanted)
+        self.has_pixels = any(met)
+
+    def transfer_syntax_uid(self) -> str:
+        return _text(self._ds.file_meta, TRANSFER_SYNTAX_UID)
+
+    def text(self, tag: BaseTag) -> str:
+        return _text(self._ds, tag)
+
+    def coded_word(self, sequence: BaseTag, word_of_code: dict[str, str]) -> str:
+        """The word of the first item's code, else its meaning."""
+        item = _first_item(self._ds, sequence)
+        return word_of_code.get(_text(item, CODE_VALUE)) or _word(_text(item, CODE_MEANING))
+
+
+class _Rationed:
+    """A file of which only so much can be read: pydicom keeps whatever a header of undefined lengths holds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell = file.seek, file.tell
+        self._file = file
+        self._left = _MOST_READ_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:  # a deflated data set, which `refuse_deflate_bomb` has let pass
+            return self._file.read()
+        if size > self._left:
+            raise InvalidHeader(f"header is longer than {_MOST_READ_BYTES} bytes, expected an image's header")
+        content = self._file.read(size)
+        self._left -= len(content)
+        return content
+
+
+def _uid(uid: str, tag: BaseTag, error: type[InvalidHeader] = InvalidHeader) -> str:
+    if len(uid) <= 64 and _UID.fullmatch(uid):
+        return uid
     name = f"{tag} {dictionary_description(tag)}"
     if not uid:
         raise error(f"{name} is missing or empty, expected a UID")
     if len(uid) > 64:
         raise error(f"{name} has {len(uid)} characters, expected 1–64")
-    if not _UID.fullmatch(uid):
-        # Not quoted: what is no UID may be anything, a name too.
-        raise error(f"{name} is not a UID, expected digits and single dots")
-    return uid
+    # Not quoted: what is no UID may be anything, a name too.
+    raise error(f"{name} is not a UID, expected digits and single dots")
 
 
-def _patient_key(ds: Dataset) -> str:
-    patient_id = _text(ds, PATIENT_ID)
+def _patient_key(source: _PlainSource | _PydicomSource) -> str:
+    patient_id = source.text(PATIENT_ID)
     if not patient_id:
         return ""
-    return sha256(f"{patient_id}\x1f{_text(ds, ISSUER_OF_PATIENT_ID)}".encode()).hexdigest()
-
-
-def _coded_word(ds: Dataset, sequence: BaseTag, word_of_code: dict[str, str]) -> str:
-    """The word of the first item's code, else its meaning."""
-    item = _first_item(ds, sequence)
-    return word_of_code.get(_text(item, CODE_VALUE)) or _word(item, CODE_MEANING)
+    return sha256(f"{patient_id}\x1f{source.text(ISSUER_OF_PATIENT_ID)}".encode()).hexdigest()
 
 
 def _first_item(ds: Dataset, sequence: BaseTag) -> Dataset:
@@ -241,18 +252,25 @@ def _first_item(ds: Dataset, sequence: BaseTag) -> Dataset:
     return items[0] if isinstance(items, Sequence) and items else Dataset()
 
 
-def _word(ds: Dataset, tag: BaseTag) -> str:
+def _word(text: str) -> str:
     """The first value in upper case, blanks single."""
-    return " ".join(_text(ds, tag).split("\\")[0].upper().split())[:_LONGEST_WORD]
+    return " ".join(text.split("\\")[0].upper().split())[:_LONGEST_WORD]
 
 
 def _text(ds: Dataset, tag: BaseTag) -> str:
-    """The element's bytes as text without padding, empty where absent. Characters a database refuses are dropped."""
+    """The element's bytes as text without padding, empty where absent."""
     if tag not in ds:
         return ""
     element = ds.get_item(tag, keep_deferred=True)
     value = element.value
     if isinstance(value, bytes) and isinstance(element, RawDataElement) and len(value) < element.length:
         raise InvalidHeader(f"{tag} ends after {len(value)} of {element.length} bytes, expected a whole data set")
+    return _printable(value)
+
+
+def _printable(value: object) -> str:
+    """The value as text, without what a database refuses; empty where it is neither bytes nor text."""
     text = value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
-    return "".join(character for character in text if character.isprintable()).strip()
+    if not text.isprintable():
+        text = "".join(character for character in text if character.isprintable())
+    return text.strip()

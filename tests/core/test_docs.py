@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from dicom_node.cli import app
 from dicom_node.config import DicomDestination, MllpDestination, Peer, Settings, Tls
-from dicom_node.receive import scp
+from dicom_node.receive import intake
 from integration import store_scu
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,13 @@ def test_every_command_is_in_the_readme() -> None:
 
 @pytest.mark.parametrize(
     "status",
-    [scp.SUCCESS, scp.OUT_OF_RESOURCES, scp.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, scp.CANNOT_UNDERSTAND, scp.UNEXPECTED],
+    [
+        intake.SUCCESS,
+        intake.OUT_OF_RESOURCES,
+        intake.DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
+        intake.CANNOT_UNDERSTAND,
+        intake.UNEXPECTED,
+    ],
 )
 def test_every_status_of_the_scp_is_in_the_conformance_statement(status: int) -> None:
     assert re.search(rf"^\| {status:04X} ", CONFORMANCE, re.MULTILINE)

@@ -4,16 +4,19 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import put
 
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
-from dicom_node.storage import InstanceStore, digest
+from dicom_node.part_file import EARLY_WRITE_BYTES
+from dicom_node.storage import InstanceStore, Unfinished
 
-CONTENT = b"Part 10"
-SHA256 = digest(CONTENT)
+PREFIX, CONTENT = b"Part 10", b"data set"
+SHA256 = sha256(CONTENT).hexdigest()
 NAME = f"{SHA256[:2]}/{SHA256}.dcm"
 
 
@@ -23,13 +26,41 @@ def store(tmp_path: Path) -> InstanceStore:
 
 
 def test_a_file_is_kept_byte_for_byte_under_the_hash_of_its_data_set(store: InstanceStore) -> None:
-    stored = store.put(CONTENT, SHA256)
+    stored = put(store, CONTENT)
     assert (stored.path, stored.sha256) == (NAME, SHA256)
     assert store.open(stored.path).read_bytes() == CONTENT
 
 
+def test_what_precedes_the_data_set_is_kept_and_not_hashed(store: InstanceStore) -> None:
+    unfinished = store.begin(PREFIX)
+    unfinished.write([CONTENT[:3], memoryview(CONTENT)[3:]])
+    assert unfinished.seal().sha256 == SHA256
+    assert store.open(NAME).read_bytes() == PREFIX + CONTENT
+
+
+def test_countless_and_large_pieces_come_in_their_order(store: InstanceStore) -> None:
+    content = os.urandom(EARLY_WRITE_BYTES + 70_000)
+    unfinished = store.begin(b"")
+    for at in range(0, len(content), 1_000_000):
+        part = memoryview(content)[at : at + 1_000_000]
+        unfinished.write([part[:100_000], *(part[each : each + 300] for each in range(100_000, len(part), 300))])
+    stored = unfinished.seal()
+    assert stored.sha256 == sha256(content).hexdigest()
+    assert store.open(stored.path).read_bytes() == content
+
+
+def test_a_disk_that_takes_only_some_of_a_write_gets_the_rest(
+    store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.writev
+    monkeypatch.setattr(os, "writev", lambda file, pieces: whole(file, [memoryview(pieces[0])[:3]]))
+    put(store, CONTENT)
+    assert store.open(NAME).read_bytes() == CONTENT
+
+
 def test_the_same_again_is_the_same_file(store: InstanceStore) -> None:
-    assert store.put(CONTENT, SHA256) == store.put(CONTENT, SHA256)
+    assert put(store, CONTENT) == put(store, CONTENT)
+    assert list(store.paths()) == [NAME]
 
 
 @pytest.fixture
@@ -51,23 +82,39 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     return seen
 
 
-def test_a_file_is_durable_before_it_has_its_name_and_its_name_before_put_returns(
+def test_a_file_is_durable_before_it_has_its_name_and_its_name_before_settle_returns(
     store: InstanceStore, steps: list[str]
 ) -> None:
     steps.clear()
-    store.put(CONTENT, SHA256)
+    put(store, CONTENT)
     assert steps == [f"fsync .part {len(CONTENT)}", f"rename .part {len(CONTENT)}", "fsync folder"]
 
 
 def test_a_disk_below_its_reserve_is_full(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    store = InstanceStore(tmp_path / "instances", min_free_bytes=2 * free)
+    store = InstanceStore(tmp_path / "instances")
+    unfinished = store.begin(b"")
+    store._min_free_bytes = 2 * free
     with pytest.raises(StorageFull, match=rf"\d+ bytes free, {len(CONTENT)} wanted, {2 * free} kept in reserve"):
-        store.put(CONTENT, SHA256)
-    assert not list(store.paths())
+        unfinished.write([CONTENT])
+    assert not store.has_room()
+    unfinished.discard()
+    assert list(store.root.glob("??/*")) == []
 
 
-@pytest.mark.parametrize("step", ["fsync", "rename"])
+def test_what_is_in_flight_is_kept_room_for(tmp_path: Path) -> None:
+    store = InstanceStore(tmp_path / "instances")
+    begun = [store.begin(b"") for _ in range(3)]
+    free = shutil.disk_usage(tmp_path).free
+    store._min_free_bytes = free - 2 * EARLY_WRITE_BYTES
+    with pytest.raises(StorageFull):
+        store.begin(b"")
+    for each in begun:
+        each.discard()
+    store.begin(b"").discard()
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename", "writev"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_a_disk_that_fails_is_full_and_leaves_nothing(
     step: str, code: int, store: InstanceStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -75,14 +122,21 @@ def test_a_disk_that_fails_is_full_and_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(*((os, "fsync", fail) if step == "fsync" else (Path, "rename", fail)))
+    unfinished = store.begin(PREFIX)
+    monkeypatch.setattr(Path if step == "rename" else os, step, fail)
     with pytest.raises(StorageFull, match=os.strerror(code)):
-        store.put(CONTENT, SHA256)
-    assert list((tmp_path / "instances" / SHA256[:2]).iterdir()) == []
+        write_and_seal(unfinished)
+    unfinished.discard()
+    assert list((tmp_path / "instances").glob("??/*")) == []
+
+
+def write_and_seal(unfinished: Unfinished) -> None:
+    unfinished.write([CONTENT])
+    unfinished.seal()
 
 
 def test_only_files_that_were_cut_short_are_discarded_when_old(store: InstanceStore) -> None:
-    whole = store.put(b"whole", digest(b"whole")).path
+    whole = put(store, b"whole").path
     root = store.open(whole).parents[1]
     old, young = root / "00/torn.1-2.part", root / "00/torn.3-4.part"
     for path in (old, young):
@@ -94,7 +148,7 @@ def test_only_files_that_were_cut_short_are_discarded_when_old(store: InstanceSt
 
 
 def test_a_file_that_is_gone_is_told_from_a_folder_that_is_away(store: InstanceStore) -> None:
-    file = store.open(store.put(CONTENT, SHA256).path)
+    file = store.open(put(store, CONTENT).path)
     file.unlink()
     with pytest.raises(InvalidHeader, match="file is gone"):
         store.open(NAME)

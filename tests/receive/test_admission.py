@@ -12,8 +12,9 @@ from waiting import LONG_S, wait_until
 from dicom_node.config import Peer, Settings
 from dicom_node.database import Sessions
 from dicom_node.receive.admission import is_welcome
+from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import Listener, bound_port
-from dicom_node.receive.scp import VERIFICATION, Receiver, start_server
+from dicom_node.receive.scp import VERIFICATION, start_server
 from dicom_node.storage import InstanceStore
 
 ANYWHERE = Peer()
@@ -43,6 +44,12 @@ HERE = Peer.model_validate({"addresses": ["127.0.0.0/8"]})
 )
 def test_who_is_welcome(peers: dict[str, Peer], calling_ae: str, address: str, welcome: bool) -> None:
     assert is_welcome(Settings(peers=peers), calling_ae, address) == welcome
+
+
+@pytest.fixture(params=["fast", "plain"])
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Each way of receiving in turn."""
+    return settings.model_copy(update={"receive_path": request.param})
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import InvalidHeader
-from dicom_node.receive.header import InstanceHeader, read_header, refuse_deflate_bomb
+from dicom_node.receive.deflate import refuse_deflate_bomb
+from dicom_node.receive.header import InstanceHeader, read_header
 
 
 def header_of(**elements: Any) -> InstanceHeader:
@@ -214,12 +215,12 @@ def test_a_deflate_bomb_is_refused_before_it_is_inflated() -> None:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = b"".join(deflater.compress(bytes(1024 * 1024)) for _ in range(257)) + deflater.flush()
     with pytest.raises(InvalidHeader, match="inflates to more than"):
-        refuse_deflate_bomb(bomb)
+        refuse_deflate_bomb(BytesIO(bomb))
 
 
 def test_a_damaged_deflate_stream_is_refused() -> None:
     with pytest.raises(InvalidHeader, match="cannot be inflated"):
-        refuse_deflate_bomb(b"\xff\xff\xff\xff")
+        refuse_deflate_bomb(BytesIO(b"\xff\xff\xff\xff"))
 
 
 def test_a_header_of_countless_elements_is_refused() -> None:

@@ -3,9 +3,10 @@
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,19 +31,17 @@ from dicom_node.config import Settings, Tls
 from dicom_node.database import Sessions, make_sessions
 from dicom_node.errors import StorageFull
 from dicom_node.models import Instance, Study
-from dicom_node.receive.listener import bound_port
-from dicom_node.receive.scp import (
+from dicom_node.receive.intake import (
     CANNOT_UNDERSTAND,
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
     OUT_OF_RESOURCES,
     SUCCESS,
     UNEXPECTED,
-    VERIFICATION,
     Receiver,
-    look_over_files,
-    start_server,
 )
-from dicom_node.storage import InstanceStore, StoredFile, digest
+from dicom_node.receive.listener import bound_port
+from dicom_node.receive.scp import VERIFICATION, look_over_files, start_server
+from dicom_node.storage import InstanceStore, StoredFile
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 PRIVATE = "1.2.276.0.7230010.3.1.0.1"
@@ -56,6 +55,12 @@ def listening(settings: Settings, receiver: Receiver) -> Iterator[int]:
         yield bound_port(server)
     finally:
         server.shutdown()
+
+
+@pytest.fixture(params=["fast", "plain"])
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Each way of receiving in turn."""
+    return settings.model_copy(update={"receive_path": request.param})
 
 
 @pytest.fixture
@@ -146,7 +151,7 @@ def test_the_bytes_are_kept_exactly_as_they_were_sent(
     instance = only(receiver.sessions, Instance)
     kept = receiver.store.open(instance.path).read_bytes()
     assert dcmread(BytesIO(kept)).file_meta.TransferSyntaxUID == syntax == instance.transfer_syntax_uid
-    assert digest(data_set_of(kept)) == instance.sha256
+    assert sha256(data_set_of(kept)).hexdigest() == instance.sha256
     assert data_set_of(kept) == by_wire(file, port, syntax)
 
 
@@ -215,15 +220,15 @@ def test_a_data_set_that_cannot_be_understood_is_refused(data_set: bytes, port: 
 
 
 class StoreDouble(InstanceStore):
-    """A store that does something before it writes."""
+    """A store that does something before a file's name is durable."""
 
     def __init__(self, root: Path, before: Callable[[], object]) -> None:
         super().__init__(root)
         self._before = before
 
-    def put(self, part10: bytes, sha256: str) -> StoredFile:
+    def settle(self, files: Iterable[StoredFile]) -> None:
         self._before()
-        return super().put(part10, sha256)
+        super().settle(files)
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -251,12 +256,21 @@ def test_an_object_that_cannot_be_kept_is_not_acknowledged(
     assert f'"status": "{status:04X}"' in caplog.text
 
 
-def test_a_full_disk_is_out_of_resources(settings: Settings, receiver: Receiver) -> None:
-    full = replace(receiver, store=InstanceStore(settings.instances_dir, min_free_bytes=2**60))
-    with listening(settings, full) as port:
-        assert store(port) == OUT_OF_RESOURCES
-    with listening(settings, receiver) as port:
+def test_a_disk_that_fills_up_is_out_of_resources_then_refuses_associations(
+    settings: Settings, receiver: Receiver
+) -> None:
+    disk = InstanceStore(settings.instances_dir)
+    with listening(settings, replace(receiver, store=disk)) as port:
+        ds = make_dx()
+        with associated(port) as assoc:
+            disk._min_free_bytes = 2**60
+            assert assoc.send_c_store(ds).Status == OUT_OF_RESOURCES
+            assert assoc.send_c_echo().Status == SUCCESS
+        with associated(port) as assoc:
+            assert assoc.is_rejected
+        disk._min_free_bytes = 0
         assert store(port) == SUCCESS
+    assert list(settings.instances_dir.glob("??/*.part")) == []
 
 
 @pytest.mark.parametrize("is_postgres", [False, True], ids=["sqlite", "postgresql"])

@@ -26,7 +26,8 @@ from integration.simulators.inbox import read_receipts
 from integration.simulators.pacs import LoopbackPacs
 from integration.simulators.ris import LoopbackRis
 from integration.store_scu import _Scu
-from workers.phantom.film import draw_chest, film_dataset
+from workers.phantom.case import Case
+from workers.phantom.film import film_dataset
 
 pytestmark = [
     pytest.mark.system,
@@ -42,12 +43,13 @@ SENDERS = 2
 # Every step between receiving and acknowledgement, by role, in the order of the data's way.
 STEPS = {
     "scp": (
-        "dicom_node.receive.scp:_store:before",
-        "dicom_node.storage:InstanceStore.put:before",
-        "dicom_node.storage:_fsync_folder:before",
-        "dicom_node.storage:InstanceStore.put:after",
-        "dicom_node.receive.scp:register:after",
-        "dicom_node.receive.scp:_store:after",
+        "dicom_node.receive.intake:Intake.keep:before",
+        "dicom_node.storage:Unfinished.seal:before",
+        "dicom_node.part_file:PartFile.rename:before",
+        "dicom_node.storage:Unfinished.seal:after",
+        "dicom_node.storage:InstanceStore.settle:after",
+        "dicom_node.receive.intake:register:after",
+        "dicom_node.receive.intake:Intake.keep:after",
     ),
     "sweep": (
         "dicom_node.receive.sweep:close_quiet_studies:before",
@@ -123,9 +125,7 @@ class House:
 @pytest.fixture(scope="module")
 def template() -> Dataset:
     """A film of few pixels: the promise does not depend on its size."""
-    ds = film_dataset(1, studied_at=utc_now())
-    ds.Rows, ds.Columns = 256, 256
-    ds.PixelData = draw_chest(1, (256, 256)).tobytes()
+    ds = film_dataset(Case(1), studied_at=utc_now(), size_px=256)
     buffer = BytesIO()
     dcmwrite(buffer, ds, enforce_file_format=True)
     return dcmread(BytesIO(buffer.getvalue()))

@@ -1,0 +1,75 @@
+"""Synthetic objects to send: noise with a header, nothing of a person."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.uids import derive_uid
+
+CR, CT, DX = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1"
+# kind: SOP class, modality, rows, columns, how many, images a study
+KINDS = {"dx": (DX, "DX", 3000, 2500, 20, 2), "cr": (CR, "CR", 2500, 2000, 20, 2), "ct": (CT, "CT", 512, 512, 400, 100)}
+
+
+@dataclass(frozen=True)
+class SentObject:
+    """A data set as it goes on the wire, and what its C-STORE-RQ says."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set: bytes
+
+
+def make_objects(kind: str, folder: Path) -> list[SentObject]:
+    """DX of 15 MB, CR of 4 MB in JPEG Lossless, CT slices of 0.5 MB. Made once in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = KINDS[kind][4]
+    files = [folder / f"{kind}{number:03d}.dcm" for number in range(count)]
+    for number, file in enumerate(files):
+        if not file.exists():
+            _write(kind, number, file)
+    return [_sent(file) for file in files]
+
+
+def _write(kind: str, number: int, file: Path) -> None:
+    raw = file.with_suffix(".raw")
+    dcmwrite(raw, _image(kind, number), enforce_file_format=True)
+    if kind == "cr" and (jpeg := shutil.which("dcmcjpeg")):
+        subprocess.run([jpeg, "+e1", raw, file], check=True)
+        raw.unlink()
+    else:
+        raw.rename(file)
+
+
+def _image(kind: str, number: int) -> Dataset:
+    sop_class, modality, rows, columns, _, per_study = KINDS[kind]
+    study = number // per_study
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    ds.SOPClassUID, ds.Modality = sop_class, modality
+    ds.SOPInstanceUID = derive_uid("bench", kind, str(number))
+    ds.StudyInstanceUID = derive_uid("bench", kind, "study", str(study))
+    ds.SeriesInstanceUID = derive_uid("bench", kind, "series", str(study))
+    ds.PatientName, ds.PatientID, ds.BodyPartExamined = "BENCH", f"BENCH{study}", "CHEST"
+    ds.Manufacturer, ds.InstanceNumber, ds.SamplesPerPixel = "BENCH", number, 1
+    ds.PhotometricInterpretation, ds.Rows, ds.Columns = "MONOCHROME2", rows, columns
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    noise = bytearray(os.urandom(rows * columns * 2))
+    noise[1::2] = bytes(each & 0x0F for each in noise[1::2])
+    ds.PixelData = bytes(noise)
+    return ds
+
+
+def _sent(file: Path) -> SentObject:
+    ds = dcmread(file, stop_before_pixels=True)
+    content = file.read_bytes()
+    start = 144 + int(ds.file_meta.FileMetaInformationGroupLength)
+    return SentObject(ds.SOPClassUID, ds.SOPInstanceUID, ds.file_meta.TransferSyntaxUID, content[start:])

@@ -1,0 +1,273 @@
+"""What the fast path does with peers that are slow, broken, hostile or many."""
+
+import os
+import random
+import resource
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from conftest import require_peer
+from doubles import FrozenClock
+from films import dx_bytes, gradient, make_dx
+from pydicom import dcmread
+from raw_peer import ABORTED, ACCEPTED, DATA, REJECTED, RELEASE, RELEASED, RawPeer, association_request, echo, pdu
+from raw_peer import store as store_pdus
+from rows import all_of, only
+from waiting import LONG_S, wait_until
+
+from dicom_node.config import Settings, Tls
+from dicom_node.database import Sessions
+from dicom_node.models import Instance
+from dicom_node.receive import listener, scp
+from dicom_node.receive.intake import SUCCESS, Receiver
+from dicom_node.receive.listener import Listener, bound_port
+from dicom_node.storage import InstanceStore
+
+FILM = dx_bytes(gradient(500, 400))
+TOOLS = Path(__file__).resolve().parents[3] / "shared" / "tools" / "dcmtk_peers"
+
+
+def _data_set(part10: bytes) -> bytes:
+    return part10[part10.index(b"\x08\0\x16\0UI") :]
+
+
+def _pdu_before(cut: int) -> int:
+    """Where the last whole PDU of STORE before the cut ends."""
+    at = 0
+    while (end := at + 6 + int.from_bytes(STORE[at + 2 : at + 6], "big")) <= cut:
+        at = end
+    return at
+
+
+DATA_SET = _data_set(FILM)
+UID = str(make_dx().SOPInstanceUID)
+STORE = store_pdus(UID, DATA_SET)
+
+
+@pytest.fixture
+def receiver(settings: Settings, sqlite_sessions: Sessions) -> Receiver:
+    return Receiver(InstanceStore(settings.instances_dir), sqlite_sessions, FrozenClock())
+
+
+@contextmanager
+def listening(settings: Settings, receiver: Receiver) -> Iterator[Listener]:
+    server = scp.start_server(settings, receiver)
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        wait_until(lambda: not server.active_associations, "all associations end")
+
+
+@pytest.fixture
+def port(settings: Settings, receiver: Receiver) -> Iterator[int]:
+    with listening(settings, receiver) as server:
+        yield bound_port(server)
+
+
+@contextmanager
+def associated(port: int) -> Iterator[RawPeer]:
+    with RawPeer(port) as peer:
+        assert peer.associate() == ACCEPTED
+        yield peer
+
+
+def parts(receiver: Receiver) -> list[Path]:
+    return list(receiver.store.root.glob("??/*.part"))
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize(("pdu_bytes", "values"), [(16_384, 1), (131_072, 1), (16_384, 40), (64, 2)])
+def test_every_way_of_cutting_an_object_gives_the_same_file(
+    pdu_bytes: int, values: int, port: int, receiver: Receiver
+) -> None:
+    chance = random.Random(pdu_bytes)
+    stream = store_pdus(UID, DATA_SET, pdu_bytes=pdu_bytes, values=values)
+    with associated(port) as peer:
+        at = 0
+        while at < len(stream):
+            step = chance.choice([1, 5, 700, 20_000, 200_000])
+            peer.send(stream[at : at + step])
+            at += step
+        assert peer.status() == SUCCESS
+    instance = only(receiver.sessions, Instance)
+    assert instance.sha256 == sha256(DATA_SET).hexdigest()
+    kept = receiver.store.open(instance.path).read_bytes()
+    assert kept.endswith(DATA_SET)
+    assert dcmread(receiver.store.open(instance.path)).file_meta.MediaStorageSOPInstanceUID == UID
+    assert parts(receiver) == []
+
+
+def test_services_take_turns_on_one_association(port: int, receiver: Receiver) -> None:
+    with associated(port) as peer:
+        for message in (echo(), STORE, echo(), STORE):
+            peer.send(message)
+            assert peer.status() == SUCCESS
+        peer.send(RELEASE)
+        assert peer.answer()[0] == RELEASED
+        assert peer.answer()[0] == 0
+    assert only(receiver.sessions, Instance).id
+
+
+def test_requests_that_do_not_wait_for_answers_are_answered_in_turn(port: int) -> None:
+    with associated(port) as peer:
+        peer.send(STORE + STORE + STORE)
+        assert [peer.status() for _ in range(3)] == [SUCCESS] * 3
+
+
+@pytest.mark.parametrize("way", ["reset", "close", "abort"])
+def test_an_object_that_breaks_off_anywhere_leaves_nothing(way: str, port: int, receiver: Receiver) -> None:
+    before = descriptors()
+    cuts = [*range(0, 300, 37), *range(300, len(STORE), len(STORE) // 12), len(STORE) - 1]
+    for cut in cuts:
+        with associated(port) as peer:
+            peer.send(STORE[: _pdu_before(cut) if way == "abort" else cut])
+            if way == "abort":
+                peer.send(pdu(ABORTED, bytes(4)))
+            if way == "reset":
+                peer.reset()
+    wait_until(lambda: parts(receiver) == [] and descriptors() <= before, "nothing is left")
+    assert all_of(receiver.sessions, Instance) == []
+    with associated(port) as peer:
+        peer.send(STORE)
+        assert peer.status() == SUCCESS
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\x04\0\x7f\xff\xff\0" + bytes(100),
+        b"\x05\0\xff\xff\xff\xff",
+        b"GET / HTTP/1.1\r\n\r\n",
+        pdu(DATA, b"\0\0\0\x01\x01\x03"),
+        pdu(DATA, b"\xff\xff\xff\xff\x01\x03"),
+        pdu(DATA, b"\0\0\0\x04\x01\x00ab"),  # data without a command
+        pdu(DATA, b"\0\0\0\x04\x01\x03ab"),  # no command set
+        STORE.replace(b"\0\0\0", b"\0\0\xff", 1),
+        pdu(0x01, b"nonsense"),
+    ],
+)
+def test_who_breaks_the_protocol_is_aborted_at_once(bad: bytes, port: int, receiver: Receiver) -> None:
+    with associated(port) as peer:
+        peer.send(bad)
+        assert peer.answer()[0] in (ABORTED, 0)  # 0: the abort is lost when bytes were left unread
+        assert peer.answer()[0] == 0
+    with associated(port) as peer:
+        peer.send(echo())
+        assert peer.status() == SUCCESS
+    assert parts(receiver) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "is_associated"),
+    [(b"", False), (association_request("X")[:50], False), (b"\x01\0\0\x0f\0\0", False), (STORE[:20_000], True)],
+    ids=["nothing", "half a request", "a megabyte announced", "half an object"],
+)
+def test_who_falls_silent_is_hung_up_on(
+    said: bytes, is_associated: bool, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scp, "_ACSE_TIMEOUT_S", 0.3)
+    impatient = settings.model_copy(update={"network_timeout_s": 0.3})
+    with listening(impatient, receiver) as server, RawPeer(bound_port(server)) as peer:
+        if is_associated:
+            assert peer.associate() == ACCEPTED
+        peer.send(said)
+        assert peer.answer()[0] in (ABORTED, 0)
+        wait_until(lambda: not server.active_associations, "its threads end")
+    assert parts(receiver) == []
+
+
+def test_who_hangs_up_without_asking_leaves_no_thread(settings: Settings, receiver: Receiver) -> None:
+    with listening(settings, receiver) as server:
+        for _ in range(20):
+            RawPeer(bound_port(server)).socket.close()
+        wait_until(lambda: not server.active_associations, "the threads end")
+
+
+def test_silent_connections_take_no_place_from_others(
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_MOST_SILENT", 10)
+    narrow = settings.model_copy(update={"max_associations": 2})
+    with listening(narrow, receiver) as server, ExitStack() as silent:
+        port = bound_port(server)
+        for number in range(10):
+            silent.enter_context(RawPeer(port, source="127.0.0.2"))
+            wait_until(lambda count=number + 1: len(server.active_associations) == count, "it is accepted")  # type: ignore[misc]
+        with RawPeer(port, source="127.0.0.2") as one_more:
+            assert one_more.answer()[0] == 0
+        with associated(port) as peer, associated(port):
+            peer.send(STORE)
+            assert peer.status() == SUCCESS
+
+
+def test_one_sender_leaves_places_for_others(settings: Settings, receiver: Receiver) -> None:
+    narrow = settings.model_copy(update={"max_associations": 3, "max_associations_per_peer": 2})
+    with listening(narrow, receiver) as server, associated(bound_port(server)), associated(bound_port(server)):
+        with RawPeer(bound_port(server)) as third:
+            assert third.associate() == REJECTED
+        with RawPeer(bound_port(server), calling="OTHER") as other:
+            assert other.associate() == ACCEPTED
+
+
+def test_descriptors_beyond_1024_are_served(port: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    with ExitStack() as held:
+        for _ in range(1100):
+            held.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+        with associated(port) as peer:
+            peer.send(STORE)
+            assert peer.status() == SUCCESS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_eight_senders_at_once_lose_nothing(port: int, receiver: Receiver) -> None:
+    statuses: list[int] = []
+
+    def send(number: int) -> None:
+        with associated(port) as peer:
+            for each in range(5):
+                uid = f"1.2.{number}.{each}"
+                peer.send(store_pdus(uid, _data_set(dx_bytes(SOPInstanceUID=uid))))
+                statuses.append(peer.status())
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(LONG_S)
+    assert statuses == [SUCCESS] * 40
+    rows = all_of(receiver.sessions, Instance)
+    assert len({row.sop_instance_uid for row in rows}) == 40
+    for row in rows:
+        content = receiver.store.open(row.path).read_bytes()
+        assert sha256(_data_set(content)).hexdigest() == row.sha256
+
+
+@pytest.mark.parametrize("path", ["fast", "plain"])
+def test_dcmtk_stores_over_tls(path: str, settings: Settings, receiver: Receiver, tmp_path: Path) -> None:
+    storescu = require_peer("storescu")
+    require_peer("openssl")
+    if not TOOLS.exists():
+        pytest.skip(f"{TOOLS} is absent")
+    subprocess.run([TOOLS / "make_certs.sh", tmp_path], check=True, timeout=60)
+    ours = Tls(certificate=tmp_path / "srv.pem", key=tmp_path / "srv.key", ca=tmp_path / "ca.pem")
+    film = tmp_path / "film.dcm"
+    film.write_bytes(dx_bytes(gradient(2000, 1000)))
+    tls = ["+tls", tmp_path / "cli.key", tmp_path / "cli.pem", "+cf", tmp_path / "ca.pem"]
+    secure = settings.model_copy(update={"tls": ours, "receive_path": path})
+    with listening(secure, receiver) as server:
+        command = [storescu, *tls, "-aec", "CXRNODE", "127.0.0.1", str(bound_port(server)), film]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    stored = receiver.store.open(only(receiver.sessions, Instance).path)
+    assert dcmread(stored).PixelData == dcmread(film).PixelData
