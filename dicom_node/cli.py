@@ -112,13 +112,6 @@ def evaluate(
     )
 
 
-@model_app.command("tiny")
-def tiny(dest: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
-    """Make the demonstration model: LLaVA-Rad's architecture, tiny, with random weights."""
-    pkgutil.resolve_name("workers.llavarad.tiny:write_tiny_model")(dest)
-    _console.print(f"Wrote {dest}.")
-
-
 @model_app.command("download")
 def download(dest: Annotated[Path, typer.Argument(help="The folder to fill; needs 16 GB.")]) -> None:
     """Fetch the published files of LLaVA-Rad and Vicuna from the Hugging Face hub; go on where it ended if cut off."""

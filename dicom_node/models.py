@@ -119,10 +119,12 @@ class Report(SQLModel, table=True):
     job_id: int = Field(foreign_key="job.id", unique=True)
     instance_id: int = Field(foreign_key="instance.id")
     findings: str
+    flags: str = "[]"  # JSON of `flags.flags_to_json`: what a reader should be warned of
     indication: str = ""
     model_name: str
     model_version: str
     model_digest: str = Field(max_length=64)  # sha256 over the weights and what shapes the text
+    model_is_synthetic: bool = False  # for tests alone: whatever shows the draft says so first
     token_count: int
     cropped_fraction: float  # share of the image that the model did not see
     seconds: float

@@ -7,10 +7,12 @@ lock of whoever dies.
 
 import fcntl
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node import logs
 from dicom_node.config import Settings
@@ -103,6 +105,8 @@ class _AdvisoryLock:
             self._call("pg_advisory_unlock")
 
     def close(self) -> None:
+        with suppress(SQLAlchemyError):  # the database is away: the lock is gone with it
+            self._call("pg_advisory_unlock_shared")  # the server notices a closed connection only a moment later
         self._connection.close()
 
     def _call(self, function: str) -> bool | None:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 # (0008,0070) of everything the node makes; `workers.selection` refuses to read images that bear it.
 MANUFACTURER = "cxrnode"
 MODEL_NAME = "dicom-node"  # (0008,1090), and the name of the distribution
+SYNTHETIC = "SYNTHETIC TEST MODEL"  # said first wherever a draft of a model is shown that is for tests alone
 
 
 @cache

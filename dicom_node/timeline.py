@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, func, or_, select
 
+from dicom_node.flags import flags_from_json, remark
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
 from dicom_node.states import ACTIVE_JOB_STATES, UNCHANGED, DeliveryState, JobState, StudyState
 
@@ -81,11 +82,12 @@ def _words(move: Transition) -> str:
 def _where(session: Session, study: Study, job: Job | None) -> tuple[str, str]:
     if job is None or (study.state == StudyState.RECEIVING and job.state not in ACTIVE_JOB_STATES):
         return str(study.state), "images may still come"
-    if job.state == JobState.REPORTED:
-        return job.state, _deliveries(session, job)
-    return job.state, job.reason if job.state in (JobState.SKIPPED, JobState.FAILED) else _JOB_WORDS[
-        JobState(job.state)
-    ]
+    is_reported = job.state == JobState.REPORTED
+    why = _deliveries(session, job) if is_reported else _JOB_WORDS.get(JobState(job.state), job.reason)
+    report = session.exec(select(Report).where(Report.job_id == job.id)).first()
+    if report is None:
+        return job.state, why
+    return job.state, remark(why, flags_from_json(report.flags), is_synthetic=report.model_is_synthetic)
 
 
 def _deliveries(session: Session, job: Job) -> str:

@@ -6,7 +6,7 @@ they claim, and the question whether a text can be written without a single repl
 
 import re
 
-from pydicom.charset import decode_bytes, python_encoding
+from pydicom.charset import decode_bytes, encode_string, python_encoding
 
 Terms = tuple[str, ...]  # values of (0008,0005); empty when it is absent or empty
 
@@ -55,7 +55,7 @@ def holds(terms: Terms, text: str, *, is_name: bool) -> bool:
     if codecs[0] in _JAPANESE or (_JIS_CODEC in codecs and not _NOT_JIS.isdisjoint(text)):
         return False
     parts = re.split(r"[\^=]", text) if is_name else [text]
-    return all(any(_encodes(codec, part) for codec in codecs) for part in parts)
+    return all(any(_encodes(codec, part) for codec in codecs) and _comes_back(part, terms) for part in parts)
 
 
 def _mend(term: str) -> str:
@@ -68,6 +68,11 @@ def _mend(term: str) -> str:
 
 def _codecs(terms: Terms) -> list[str]:
     return [python_encoding.get(term, _DEFAULT_CODEC) for term in terms] or [_DEFAULT_CODEC]
+
+
+def _comes_back(text: str, terms: Terms) -> bool:
+    """pydicom leaves an escape out where ASCII comes before some sets of two bytes for a character."""
+    return decode(encode_string(text, _codecs(terms)), terms) == text
 
 
 def _encodes(codec: str, text: str) -> bool:

@@ -13,8 +13,12 @@ from sqlmodel import Session, col, select
 
 from dicom_node.config import Settings
 from dicom_node.errors import InvalidHeader, InvalidOutput
+from dicom_node.flags import flags_from_json
 from dicom_node.models import Instance, Job, Report, Series
+from dicom_node.product import SYNTHETIC
 from dicom_node.storage import InstanceStore
+
+_SYNTHETIC_OPENING = f"{SYNTHETIC}: nothing below is about the patient."
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class ModelIdentity:
     name: str
     version: str
     digest: str  # 64 hex digits
+    is_synthetic: bool  # for tests alone: it has learned from no patient's image
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class ReportDocument:
 
     evidence: Dataset
     findings: str
+    flags: tuple[str, ...]  # sentences: what a reader should be warned of
     indication: str  # the reason for the exam that the model was given; empty if none
     disclaimer: str
     revision: int  # 1, 2, … per study
@@ -47,6 +53,11 @@ class ReportDocument:
     sending_facility: str  # MSH-4
     processing_id: str  # MSH-11
 
+    @property
+    def opening(self) -> str:
+        """What every report says before the draft."""
+        return f"{_SYNTHETIC_OPENING}\n{self.disclaimer}" if self.model.is_synthetic else self.disclaimer
+
 
 def load_document(session: Session, store: InstanceStore, settings: Settings, report_id: int) -> ReportDocument:
     """Read one draft and the header of its image. Raises InvalidHeader when the file cannot be read."""
@@ -56,16 +67,23 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, re
     return ReportDocument(
         evidence=_read_evidence(store.open(instance.path), instance),
         findings=report.findings,
+        flags=tuple(flag.sentence for flag in flags_from_json(report.flags)),
         indication=report.indication,
         disclaimer=settings.disclaimer,
         revision=job.revision,
         drafted_at=report.created_at,
         time_zone=ZoneInfo(settings.time_zone),
-        model=ModelIdentity(report.model_name, report.model_version, report.model_digest),
+        model=_model(report),
         node_name=settings.ae_title,
         sending_application=settings.sending_application,
         sending_facility=settings.sending_facility,
         processing_id=settings.processing_id,
+    )
+
+
+def _model(report: Report) -> ModelIdentity:
+    return ModelIdentity(
+        report.model_name, report.model_version, report.model_digest, is_synthetic=report.model_is_synthetic
     )
 
 

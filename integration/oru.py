@@ -30,7 +30,7 @@ from integration.oru_terms import (
     UID_STATUS,
     read_order,
 )
-from integration.report_text import split_lines
+from integration.report_text import check_lines, split_lines
 from integration.source_header import SourceHeader
 from integration.sr_content import REPORT, procedure_codes
 from integration.sr_identity import draft_key, sr_sop_instance_uid
@@ -158,8 +158,9 @@ def _request(document: ReportDocument, status: str) -> str:
 
 
 def _observations(document: ReportDocument, status: str) -> list[str]:
-    """The study, then the disclaimer, then the draft line by line, then the SR that holds the same text."""
-    lines = (" ".join(split_lines(document.disclaimer)), *filter(None, split_lines(document.findings)))
+    """The study, the opening, the draft line by line, what to check in it, the SR that holds the same text."""
+    draft = filter(None, split_lines(document.findings))
+    lines = (" ".join(split_lines(document.opening)), *draft, *check_lines(document.flags))
     study_uid = SourceHeader.of(document.evidence).require("StudyInstanceUID")
     rows = [
         _Row("ST", STUDY_INSTANCE_UID, study_uid, UID_STATUS),

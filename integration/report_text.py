@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _FORBIDDEN = ("Cc", "Cs")  # control characters frame messages and switch codes; lone surrogates have no encoding
@@ -15,6 +16,11 @@ def split_lines(text: str) -> tuple[str, ...]:
     while lines and not lines[-1]:
         del lines[-1]
     return tuple(lines)
+
+
+def check_lines(flags: Iterable[str]) -> tuple[str, ...]:
+    """One line for each flag. The draft it warns of stays as the model wrote it."""
+    return tuple(" ".join(split_lines(f"Check: {flag}")) for flag in flags)
 
 
 def clean(text: str) -> str:

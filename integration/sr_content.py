@@ -8,7 +8,7 @@ from pydicom.uid import UID
 
 from dicom_node.product import MANUFACTURER
 from integration.document import ReportDocument
-from integration.report_text import split_lines
+from integration.report_text import check_lines, split_lines
 from integration.source_header import SourceHeader
 from integration.sr_element import code_item, make_item, put, read_codes
 from integration.sr_header import image_reference
@@ -41,7 +41,10 @@ _LINE_END = "\r\n"  # PS3.5 6.1.3
 
 
 def describe_content(target: Dataset, document: ReportDocument) -> None:
-    """Write the tree below the root container; the disclaimer is its first section. Source: PS3.16 TID 2000."""
+    """Write the tree below the root container; the disclaimer, then what to check, is its first section.
+
+    Source: PS3.16 TID 2000.
+    """
     source = SourceHeader.of(document.evidence)
     put(target, "ValueType", "CONTAINER")
     put(target, "ConceptNameCodeSequence", [code_item(REPORT)])
@@ -77,7 +80,8 @@ def procedure_codes(source: SourceHeader) -> tuple[Code, ...]:
 def _sections(document: ReportDocument, source: SourceHeader) -> list[Dataset]:
     finding = _text(FINDING, join_lines(document.findings))
     put(finding, "ContentSequence", [_image(source)])
-    sections = [_section(SUMMARY, [_text(SUMMARY, join_lines(document.disclaimer))])]
+    summary = (join_lines(document.opening), *check_lines(document.flags))
+    sections = [_section(SUMMARY, [_text(SUMMARY, each) for each in summary])]
     if indication := join_lines(document.indication):
         sections.append(_section(INDICATIONS, [_text(REQUEST, indication)]))
     return [*sections, _section(FINDINGS, [finding])]

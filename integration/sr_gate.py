@@ -8,6 +8,7 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import InvalidOutput
 from integration.document import ReportDocument
+from integration.report_text import check_lines
 from integration.source_header import SourceHeader
 from integration.sr_content import FINDING, SUMMARY, join_lines
 from integration.sr_header import (
@@ -59,10 +60,12 @@ def _check_author(report: SourceHeader) -> None:
 
 
 def _check_text(report: SourceHeader, document: ReportDocument) -> None:
-    """The disclaimer is the first text of the first section, and the one finding is the draft."""
+    """The opening is the first text of the first section, the one finding is the draft, and no check is lost."""
     sections = [item for item in report.items("ContentSequence") if item.text("ValueType") == "CONTAINER"]
     texts = [(_name(item), item.text("TextValue")) for section in sections for item in _texts(section)]
-    _equal("ContentSequence, first text", texts[:1], [(SUMMARY.value, join_lines(document.disclaimer))])
+    _equal("ContentSequence, first text", texts[:1], [(SUMMARY.value, join_lines(document.opening))])
+    checks = [text for name, text in texts[1:] if name == SUMMARY.value]
+    _equal("ContentSequence, checks", checks, list(check_lines(document.flags)))
     findings = [text for name, text in texts if name == FINDING.value]
     _equal("ContentSequence, finding", findings, [join_lines(document.findings)])
 

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, BasicTextSRStorage
 
-from dicom_node.product import MANUFACTURER, MODEL_NAME, software_version
+from dicom_node.product import MANUFACTURER, MODEL_NAME, SYNTHETIC, software_version
 from integration.document import ReportDocument
 from integration.source_header import SourceHeader, tag_of
 from integration.sr_element import code_item, make_item, put, read_codes
@@ -72,7 +72,8 @@ def describe_series(target: Dataset, document: ReportDocument) -> None:
     put(target, "Modality", MODALITY)
     put(target, "SeriesInstanceUID", sr_series_instance_uid(document))
     put(target, "SeriesNumber", SERIES_NUMBER)
-    put(target, "SeriesDescription", SERIES_DESCRIPTION)
+    synthetic = f"{SYNTHETIC}, " if document.model.is_synthetic else ""
+    put(target, "SeriesDescription", f"{synthetic}{SERIES_DESCRIPTION}")
     put(target, "ReferencedPerformedProcedureStepSequence", [])
 
 

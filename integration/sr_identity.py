@@ -25,8 +25,8 @@ def draft_key(document: ReportDocument) -> tuple[str, ...]:
 
 
 def sr_series_instance_uid(document: ReportDocument) -> UID:
-    """One per study: all drafts of a study lie in one series."""
-    return derive_uid(_study_uid(document), _PRODUCT, "series")
+    """One per study: all drafts of a study lie in one series, those of a synthetic model in another."""
+    return derive_uid(_study_uid(document), _PRODUCT, "synthetic" if document.model.is_synthetic else "series")
 
 
 def model_device_uid(model: ModelIdentity) -> UID:

@@ -16,8 +16,8 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DELIVERED = Ack(Outcome.DELIVERED, "0000", "stored")
 RETRY = Ack(Outcome.RETRY, "A700", "the peer is full")
 REJECTED = Ack(Outcome.REJECTED, "A900", "the peer refused it")
-IDENTITY = EngineIdentity("fake", "1", "d" * 64)
-FINDINGS = Findings("The lungs are clear.", token_count=6, seconds=0.5, cropped_fraction=0.25)
+IDENTITY = EngineIdentity("fake", "1", "d" * 64, is_synthetic=False)
+FINDINGS = Findings("The lungs are clear.", token_count=6, seconds=0.5, cropped_fraction=0.0625)
 
 
 class FrozenClock:

@@ -13,12 +13,14 @@ from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
-from dicom_node.errors import BadCheckpoint, InvalidOutput, NodeError, Transient
+from dicom_node.errors import BadCheckpoint, NodeError, Transient
+from dicom_node.flags import Flag, flags_to_json, remark
 from dicom_node.lifecycle import advance, begin, claim, put_back
 from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series
 from dicom_node.rounds import persist
 from dicom_node.states import JobState
 from dicom_node.storage import InstanceStore
+from workers.llavarad.careful import flag_findings
 from workers.llavarad.findings import Findings, Writer
 from workers.pixels import read_pixels
 from workers.selection import Candidate, Chosen, Skipped, SkipReason, choose_frontal
@@ -88,8 +90,6 @@ def _answer(reader: Reader, job: Job) -> None:
         return
     pixels = read_pixels(reader.store.open(choice.instance.path))
     findings = reader.writer.write_findings(pixels, indication=None)
-    if findings.token_count >= reader.settings.max_new_tokens:
-        raise InvalidOutput(f"the draft was cut short at {findings.token_count} tokens: raise max_new_tokens")
     _report(reader, job, choice.instance, findings)
 
 
@@ -117,11 +117,13 @@ def _earlier_revision(session: Session, job: Job, instance: Instance) -> int | N
 def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) -> None:
     """Store the draft and one delivery per destination, in the transaction that ends the job's inference."""
     now, settings = reader.clock(), reader.settings
+    flags = _flag(findings, settings)
     with reader.sessions.begin() as session:
         job = session.merge(job, load=False)
-        if not advance(session, job, JobState.REPORTED, now=now, reason="draft stored"):
+        stored = remark("draft stored", flags, is_synthetic=reader.writer.identity.is_synthetic)
+        if not advance(session, job, JobState.REPORTED, now=now, reason=stored):
             return  # the lease was lost; whoever has it now will answer
-        report = _report_row(reader, job, instance, findings)
+        report = _report_row(reader, job, instance, findings=findings, flags=flags)
         session.add(report)
         session.flush()
         for kind, destination in _destinations(settings):
@@ -138,15 +140,26 @@ def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) ->
             advance(session, job, JobState.DONE, now=now, reason="no destination is configured: the draft is kept here")
 
 
-def _report_row(reader: Reader, job: Job, instance: Instance, findings: Findings) -> Report:
+def _flag(findings: Findings, settings: Settings) -> tuple[Flag, ...]:
+    return flag_findings(
+        findings.text,
+        token_count=findings.token_count,
+        max_new_tokens=settings.max_new_tokens,
+        cropped_fraction=findings.cropped_fraction,
+    )
+
+
+def _report_row(reader: Reader, job: Job, instance: Instance, *, findings: Findings, flags: tuple[Flag, ...]) -> Report:
     identity = reader.writer.identity
     return Report(
         job_id=cast(int, job.id),
         instance_id=cast(int, instance.id),
         findings=findings.text,
+        flags=flags_to_json(flags),
         model_name=identity.name,
         model_version=identity.version,
         model_digest=identity.digest,
+        model_is_synthetic=identity.is_synthetic,
         token_count=findings.token_count,
         cropped_fraction=findings.cropped_fraction,
         seconds=findings.seconds,

@@ -25,15 +25,14 @@ from integration.simulators.pacs import LoopbackPacs
 from integration.simulators.ris import LoopbackRis
 
 _FOLDER = Path("var/demo")
-_MODEL = Path("var/demo-model")  # beside the rest: made once
 _CONFIG = _FOLDER / "dicom-node.toml"
+_FINDINGS = ["--finding", "left-pacemaker", "--finding", "right-nodule", "--view", "PA"]
 _TIMEOUT_S = 120.0
 _LOOK_EVERY_S = 0.1
 _SUCCESS = 0x0000
 
 _TEMPLATE = """\
 data_dir = "{folder}/node"
-model_dir = "{model}"
 port = {port}
 idle_timeout_s = 1.0
 poll_interval_s = 0.2
@@ -59,11 +58,8 @@ def run(*, keep: bool) -> int:
     _FOLDER.mkdir(parents=True)
     with LoopbackPacs(_FOLDER / "pacs") as pacs, LoopbackRis(_FOLDER / "ris") as ris:
         port = _free_port()
-        text = _TEMPLATE.format(
-            folder=_FOLDER.absolute(), model=_MODEL.absolute(), port=port, pacs_port=pacs.port, ris_port=ris.port
-        )
+        text = _TEMPLATE.format(folder=_FOLDER.absolute(), port=port, pacs_port=pacs.port, ris_port=ris.port)
         _CONFIG.write_text(text, encoding="utf-8")
-        _make_model()
         with _node() as node:
             _show_one_film(node, port)
             if keep:
@@ -73,7 +69,7 @@ def run(*, keep: bool) -> int:
 
 def _show_one_film(node: subprocess.Popen[bytes], port: int) -> None:
     with _step("Starting the node, making a film"):
-        film = _make_film()
+        film, shown = _make_film()
         _wait_for(lambda: _is_open(port), node, "the node does not listen")
     with _step("Sending the film by C-STORE"):
         _send(film, port)
@@ -81,6 +77,7 @@ def _show_one_film(node: subprocess.Popen[bytes], port: int) -> None:
     with _step("Loading the model, drafting, delivering to PACS and RIS"):
         _wait_for(lambda: _where(sessions) in ("done", "failed", "skipped"), node, "no draft was delivered")
     _print_timeline(sessions)
+    _print_block("What is to be seen in the film", [shown])
     for sr in sorted((_FOLDER / "pacs").glob("*.dcm")):
         _print_block("The Structured Report in the PACS, as text", report_lines(dcmread(sr)))
     for oru in sorted((_FOLDER / "ris").glob("*.hl7")):
@@ -112,18 +109,12 @@ def _item_value(ds: Dataset) -> str:
     return ""
 
 
-def _make_model() -> None:
-    if _MODEL.exists():
-        return
-    with _step("Making the demonstration model"):
-        command = [sys.executable, "-m", "dicom_node", "model", "tiny", str(_MODEL)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def _make_film() -> Path:
+def _make_film() -> tuple[Path, str]:
+    """The file, and in words what a radiologist would find in it."""
     film = _FOLDER / "film.dcm"
-    subprocess.run([sys.executable, "-m", "workers.phantom.film", str(film)], check=True)
-    return film
+    command = [sys.executable, "-m", "workers.phantom.film", str(film), *_FINDINGS]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return film, done.stdout.strip()
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from doubles import NOON
 from rows import add_study, only
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError, StatementError
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, col, select
 
 from dicom_node import database
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, migrate, open_database, require_current_schema
+from dicom_node.database import Sessions, make_sessions, migrate, open_database, require_current_schema
 from dicom_node.errors import Permanent
-from dicom_node.models import Series, Study
+from dicom_node.models import Delivery, Report, Series, Study
 
 
 def test_the_migrations_make_the_schema_of_the_models(engine: Engine) -> None:
@@ -49,6 +49,35 @@ def test_the_migrations_lead_down_again(engine: Engine) -> None:
         require_current_schema(engine)
     migrate(engine)
     require_current_schema(engine)
+
+
+def test_a_database_of_version_1_keeps_its_drafts(engine: Engine) -> None:
+    with engine.begin() as connection:
+        alembic.command.downgrade(database._alembic(connection), "0001")
+        for statement in VERSION_1:
+            connection.execute(text(statement))
+    migrate(engine)
+    require_current_schema(engine)
+    with make_sessions(engine)() as session:
+        reports = session.exec(select(Report).order_by(col(Report.id))).all()
+        delivery = session.exec(select(Delivery)).one()
+    assert [each.findings for each in reports] == ["No new effusion.", "Sample text."]
+    assert [(each.flags, each.model_is_synthetic) for each in reports] == [("[]", False), ("[]", True)]
+    assert (delivery.report_id, delivery.state, delivery.created_at) == (reports[0].id, "delivered", NOON)
+
+
+_AT = "'2026-03-01 12:00:00+00:00'"
+_REST = f"'1', 'd', 6, 0.25, 0.5, {_AT})"
+VERSION_1 = (
+    f"INSERT INTO study VALUES (1, '1.2', 'complete', {_AT}, {_AT})",
+    "INSERT INTO series VALUES (1, 1, '1.2.3', 'DX')",
+    f"INSERT INTO instance VALUES (1, 1, '1', '1', '1', 'a', 'a', 'A', {_AT}, '', '', '', '', '', '', true)",
+    f"INSERT INTO job VALUES (1, 1, 1, 'done', 5, 1, {_AT}, NULL, NULL, '', {_AT})",
+    f"INSERT INTO job VALUES (2, 1, 2, 'done', 5, 1, {_AT}, NULL, NULL, '', {_AT})",
+    f"INSERT INTO report VALUES (1, 1, 1, 'No new effusion.', '', 'LLaVA-Rad', {_REST}",
+    f"INSERT INTO report VALUES (2, 2, 1, 'Sample text.', '', 'LLaVA-Rad demonstration (random weights)', {_REST}",
+    f"INSERT INTO delivery VALUES (1, 1, 'sr', 'pacs', 'delivered', 5, 1, {_AT}, NULL, NULL, '', '', '', {_AT})",
+)
 
 
 def test_a_missing_schema_says_what_to_do(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from rows import add_delivery, add_job, add_report, add_study, receive
 from sqlmodel import Session
 
 from dicom_node.database import Sessions
+from dicom_node.flags import Flag, FlagKind, flags_to_json
 from dicom_node.lifecycle import advance
 from dicom_node.models import Job, Study
 from dicom_node.states import DeliveryState, JobState, StudyState
@@ -60,6 +61,17 @@ def test_a_reported_study_tells_of_each_destination(sqlite_sessions: Sessions) -
         add_delivery(session, report, state="delivered", reason="stored")
         add_delivery(session, report, destination="ris", attempts=1, reason="RIS cannot be reached")
         assert study_status(session, study).why == "pacs delivered; ris pending (RIS cannot be reached)"
+
+
+def test_a_draft_that_needs_care_says_so_without_its_words(sqlite_sessions: Sessions) -> None:
+    flag = Flag(FlagKind.COMMUNICATION, 'Tells of a conversation: "discussed with Dr. CANARY".')
+    with sqlite_sessions.begin() as session:
+        job = add_job(session, add_study(session, state="complete"), state="done")
+        add_report(session, job, flags=flags_to_json([flag]), model_is_synthetic=True)
+        status = study_status(session, session.get_one(Study, job.study_id))
+    assert status.why == (
+        "SYNTHETIC TEST MODEL: every destination has the draft; check: the draft tells of a conversation"
+    )
 
 
 def test_the_newest_studies_come_first_with_their_objects_counted(sessions: Sessions) -> None:

@@ -16,8 +16,12 @@ from integration.document import ModelIdentity, ReportDocument
 
 SHARED = Path(__file__).parents[3] / "shared"
 FINDINGS = "The heart size is normal.\n\nNo focal consolidation, pleural effusion or pneumothorax."
+FLAGS = ("Cut short at the limit of 256 tokens: the end is missing.", 'States a size: "3 cm\n| groß".')
+CHECKS = (f"Check: {FLAGS[0]}", 'Check: States a size: "3 cm | groß".')
 RIS = MllpDestination(name="ris", host="127.0.0.1")
-MODEL = ModelIdentity(name="LLaVA-Rad", version="1.0.0", digest="ab" * 32)
+MODEL = ModelIdentity(name="LLaVA-Rad", version="1.0.0", digest="ab" * 32, is_synthetic=False)
+SYNTHETIC_MODEL = replace(MODEL, is_synthetic=True)
+SYNTHETIC_OPENING = "SYNTHETIC TEST MODEL: nothing below is about the patient."
 
 
 def make_header(**changes: object) -> Dataset:
@@ -83,6 +87,7 @@ def make_document(evidence: Dataset | None = None, **changes: object) -> ReportD
     document = ReportDocument(
         evidence=as_received(make_header()) if evidence is None else evidence,
         findings=FINDINGS,
+        flags=(),
         indication="Cough, fever",
         disclaimer=DISCLAIMER,
         revision=1,

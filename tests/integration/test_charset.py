@@ -154,6 +154,7 @@ def test_utf_8_holds_everything(text: str) -> None:
         (("ISO_IR 13",), "a\\b", False),
         (("", "ISO 2022 IR 149"), "김희중", True),
         (("", "ISO 2022 IR 87"), "ü", False),
+        (("ISO 2022 IR 6", "ISO 2022 IR 87", "ISO 2022 IR 159", "ISO 2022 IR 58"), "Aや", False),
     ],
 )
 def test_holds(terms: tuple[str, ...], text: str, held: bool) -> None:

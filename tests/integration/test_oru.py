@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 from report_samples import (
+    CHECKS,
     FINDINGS,
+    FLAGS,
     RIS,
     SHARED,
+    SYNTHETIC_MODEL,
+    SYNTHETIC_OPENING,
     as_received,
     make_code,
     make_document,
@@ -123,6 +127,25 @@ def test_text_begins_with_the_disclaimer_and_has_a_row_for_each_line() -> None:
     assert _texts(_message()) == [DISCLAIMER, *filter(None, FINDINGS.split("\n"))]
     rows = [row for row in _message().segments("OBX") if str(row(2)) == "TX"]
     assert [str(row(4)) for row in rows] == ["1", "2", "3"]
+
+
+def test_a_line_of_findings_may_be_longer_than_an_st() -> None:
+    """LLaVA-Rad writes its findings as one paragraph."""
+    paragraph = " ".join(["No effusion & no | pneumothorax on the right."] * 20)
+    message = hl7.parse(encode_oru(make_document(findings=paragraph), RIS).payload.decode())
+    assert _texts(message) == [DISCLAIMER, paragraph]
+
+
+def test_what_to_check_comes_after_the_findings_which_stay_as_they_are() -> None:
+    message = hl7.parse(encode_oru(make_document(flags=FLAGS), RIS).payload.decode())
+    assert _texts(message) == [DISCLAIMER, *filter(None, FINDINGS.split("\n")), *CHECKS]
+    rows = [row for row in message.segments("OBX") if str(row(2)) == "TX"]
+    assert [str(row(4)) for row in rows] == ["1", "2", "3", "4", "5"]
+
+
+def test_text_of_a_synthetic_model_begins_with_that() -> None:
+    message = hl7.parse(encode_oru(make_document(model=SYNTHETIC_MODEL), RIS).payload.decode())
+    assert _texts(message)[0] == f"{SYNTHETIC_OPENING} {DISCLAIMER}"
 
 
 def test_study_and_sr_are_named() -> None:
@@ -354,6 +377,19 @@ def test_gate_refuses(field: str, pattern: str, replacement: str) -> None:
         check_oru(damaged.encode(), document, RIS)
     assert "PHI" not in str(caught.value)
     assert "P000" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("flags", "gated"), [((), FLAGS), (FLAGS, ()), (FLAGS, FLAGS[:1]), (FLAGS, FLAGS[::-1])])
+def test_gate_refuses_other_checks_than_those_of_the_draft(flags: tuple[str, ...], gated: tuple[str, ...]) -> None:
+    message = build_oru(make_document(flags=flags), RIS)
+    with pytest.raises(InvalidOutput, match="OBX-5, checks"):
+        check_oru(message.encode(), make_document(flags=gated), RIS)
+
+
+def test_gate_refuses_a_synthetic_draft_that_does_not_say_so() -> None:
+    message = build_oru(make_document(), RIS)
+    with pytest.raises(InvalidOutput, match="OBX-5, "):
+        check_oru(message.encode(), make_document(model=SYNTHETIC_MODEL), RIS)
 
 
 def test_gate_refuses_what_is_not_utf_8() -> None:

@@ -15,6 +15,7 @@ from dicom_node import rounds
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions
 from dicom_node.errors import InvalidOutput, PeerUnreachable
+from dicom_node.flags import Flag, FlagKind, flags_to_json
 from dicom_node.lifecycle import put_back
 from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Study
 from dicom_node.operator import retry
@@ -35,12 +36,12 @@ def teller(sessions: Sessions, settings: Settings, clock: FrozenClock) -> Teller
     return Teller(sessions, InstanceStore(settings.instances_dir), patient, clock)
 
 
-def report(teller: Teller, *others: dict[str, object]) -> None:
+def report(teller: Teller, *others: dict[str, object], draft: dict[str, object] | None = None) -> None:
     """A reported film with a delivery to the PACS, and others."""
     with teller.sessions.begin() as session:
         instance = receive(session, teller.store)
         job = add_job(session, session.exec(select(Study)).one(), state="reported")
-        made = add_report(session, job, instance)
+        made = add_report(session, job, instance, **(draft or {}))
         for columns in ({}, *others):
             add_delivery(session, made, **columns)
 
@@ -73,7 +74,18 @@ def test_the_document_is_of_this_study_and_this_draft(teller: Teller) -> None:
     assert "PixelData" not in document.evidence
     assert (document.findings, document.revision, document.drafted_at) == ("The lungs are clear.", 1, NOON)
     assert (document.model.name, document.model.digest) == ("fake", "d" * 64)
+    assert (document.flags, document.model.is_synthetic) == ((), False)
     assert document.disclaimer == teller.settings.disclaimer
+
+
+def test_the_document_has_the_flags_of_its_draft_and_knows_a_synthetic_model(teller: Teller) -> None:
+    flags = (Flag(FlagKind.TRUNCATED, "Cut short."), Flag(FlagKind.MEASUREMENT, 'States a size: "3 cm".', ((0, 4),)))
+    report(teller, draft={"flags": flags_to_json(flags), "model_is_synthetic": True})
+    pacs = FakeDestination()
+    deliver_due(teller, pacs)
+    (document,) = pacs.documents
+    assert document.flags == ("Cut short.", 'States a size: "3 cm".')
+    assert document.opening.startswith("SYNTHETIC TEST MODEL")
 
 
 def test_a_report_is_encoded_once_and_sent_as_the_same_bytes_each_time(teller: Teller, clock: FrozenClock) -> None:

@@ -16,9 +16,13 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr._concepts_dict import concepts
 from report_samples import (
+    CHECKS,
     FINDINGS,
+    FLAGS,
     MODEL,
     SHARED,
+    SYNTHETIC_MODEL,
+    SYNTHETIC_OPENING,
     as_received,
     make_code,
     make_document,
@@ -82,6 +86,22 @@ def test_text_begins_with_the_disclaimer() -> None:
         ("Request", "Cough, fever"),
         ("Finding", FINDINGS.replace("\n", "\r\n")),
     ]
+
+
+def test_what_to_check_follows_the_disclaimer_and_the_finding_stays_as_it_is() -> None:
+    assert list(_texts(_reread({"flags": FLAGS}))) == [
+        ("Summary", DISCLAIMER),
+        *(("Summary", line) for line in CHECKS),
+        ("Request", "Cough, fever"),
+        ("Finding", FINDINGS.replace("\n", "\r\n")),
+    ]
+
+
+def test_report_of_a_synthetic_model_says_so_first_and_in_the_list_of_series() -> None:
+    ds = _reread({"model": SYNTHETIC_MODEL})
+    assert next(_texts(ds)) == ("Summary", f"{SYNTHETIC_OPENING}\r\n{DISCLAIMER}")
+    assert ds.SeriesDescription == "SYNTHETIC TEST MODEL, AI DRAFT CXR report (not reviewed)"
+    assert ds.SeriesInstanceUID != _reread().SeriesInstanceUID  # one series, one description
 
 
 def test_no_indication_no_section() -> None:
@@ -335,6 +355,19 @@ def test_gate_refuses(field: str, change: Callable[[Dataset], object]) -> None:
     assert "P000" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("flags", "gated"), [((), FLAGS), (FLAGS, ()), (FLAGS, FLAGS[:1]), (FLAGS, FLAGS[::-1])])
+def test_gate_refuses_other_checks_than_those_of_the_draft(flags: tuple[str, ...], gated: tuple[str, ...]) -> None:
+    payload = encode_sr(make_document(flags=flags)).payload
+    with pytest.raises(InvalidOutput, match="checks"):
+        check_sr(payload, make_document(flags=gated))
+
+
+def test_gate_refuses_a_synthetic_draft_that_does_not_say_so() -> None:
+    payload = encode_sr(make_document()).payload
+    with pytest.raises(InvalidOutput, match="is not what the draft says"):
+        check_sr(payload, make_document(model=SYNTHETIC_MODEL))
+
+
 def test_gate_refuses_what_is_no_dicom_file() -> None:
     with pytest.raises(InvalidOutput, match="not a DICOM file"):
         check_sr(b"", make_document())
@@ -407,7 +440,8 @@ def test_synthetic_reports_have_no_errors(tmp_path: Path) -> None:
 
 
 def test_full_template_has_no_errors_by_any_validator(tmp_path: Path) -> None:
-    files = _write(tmp_path, {"request": SYNTHETIC["request"]}, findings="Größe ≤ 3 mm.\n\nNo effusion.")
+    said = {"findings": "Größe ≤ 3 mm.\n\nNo effusion.", "flags": FLAGS, "model": SYNTHETIC_MODEL}
+    files = _write(tmp_path, {"request": SYNTHETIC["request"]}, **said)
     assert _errors(_validate(files)) == []
 
 

@@ -1,13 +1,12 @@
 """What a draft is flagged for, and which harmless wording is not."""
 
-import json
-
 import pytest
 
-from workers.llavarad.careful import CROPPED_LIMIT, Flag, FlagKind, flag_findings, flags_from_json, flags_to_json
+from dicom_node.flags import Flag, FlagKind
+from workers.llavarad.careful import CROPPED_LIMIT, flag_findings
 
 
-def flags(text: str, *, token_count: int = 40, cropped_fraction: float = 0.19) -> tuple[Flag, ...]:
+def flags(text: str, *, token_count: int = 40, cropped_fraction: float = 0.0) -> tuple[Flag, ...]:
     return flag_findings(text, token_count=token_count, max_new_tokens=256, cropped_fraction=cropped_fraction)
 
 
@@ -215,12 +214,12 @@ def test_an_image_that_was_cropped_a_lot_is_flagged_with_its_share() -> None:
     (flag,) = flags("Lungs are clear.", cropped_fraction=0.5)
     assert (flag.kind, flag.sentence) == (
         FlagKind.CROPPED,
-        "50 % of the image lies outside of what the model saw.",
+        "50 % of the image was outside of what the model reads.",
     )
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1 - 35 / 43, 0.25, CROPPED_LIMIT])
-def test_usual_formats_of_film_are_not_flagged(fraction: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, CROPPED_LIMIT])
+def test_an_image_that_was_hardly_cropped_is_not_flagged(fraction: float) -> None:
     assert flags("Lungs are clear.", cropped_fraction=fraction) == ()
 
 
@@ -284,14 +283,13 @@ def test_a_contradiction_names_the_finding_and_both_places() -> None:
 def test_one_sentence_quotes_all_places_of_a_kind_up_to_three() -> None:
     (flag,) = flags("New opacity. Stable heart. Unchanged tube. Persistent haze. New line.")
     assert flag.sentence == (
-        "Compares with earlier images, which the model has not seen: “New”, “Stable”, “Unchanged” and 1 more."
+        'Compares with earlier images, which the model has not seen: "New", "Stable", "Unchanged" and 1 more.'
     )
     assert len(flag.spans) == 5
 
 
-def test_flags_come_back_from_json() -> None:
-    found = flags("No pneumothorax. Unchanged right pneumothorax, 3 cm. Discussed with Dr. ___.", cropped_fraction=0.4)
-    assert len(found) == 6
-    assert flags_from_json(flags_to_json(found)) == found
-    assert json.loads(flags_to_json(found))[0].keys() == {"flag", "says", "at"}
-    assert flags_to_json(()) == "[]"
+def test_the_own_words_of_a_flag_are_in_every_character_set() -> None:
+    text = f"No pneumothorax. Unchanged right pneumothorax, 3 cm. Discussed with Dr. ___ {'at length ' * 9}again."
+    found = flags(text, cropped_fraction=0.4)
+    assert len(found) == 7
+    assert all(flag.sentence.isascii() for flag in found)

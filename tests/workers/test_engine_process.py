@@ -33,7 +33,7 @@ class ObedientEngine:
     """Does what the indication says."""
 
     def __init__(self, model_dir: Path, max_new_tokens: int) -> None:
-        self.identity = EngineIdentity("obedient", "1", f"{model_dir} {max_new_tokens}")
+        self.identity = EngineIdentity("obedient", "1", f"{model_dir} {max_new_tokens}", is_synthetic=True)
 
     def write_findings(self, pixels: NDArray[np.uint8], indication: str | None) -> Findings:
         order, _, argument = (indication or "").partition(" ")
@@ -132,7 +132,7 @@ def test_identity_is_that_of_the_engine(make: Make) -> None:
     with pytest.raises(EngineLost, match="not started"):
         _ = process.identity
     process.start()
-    assert process.identity == EngineIdentity("obedient", "1", "/model 9")
+    assert process.identity == EngineIdentity("obedient", "1", "/model 9", is_synthetic=True)
 
 
 def test_start_twice_keeps_the_process(make: Make) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from doubles import FINDINGS, NOON, FakeWriter, FrozenClock
+from doubles import FINDINGS, IDENTITY, NOON, FakeWriter, FrozenClock
 from films import make_dx
 from rows import add_job, all_of, moves_of, only, receive
 from sqlalchemy import event
@@ -16,6 +16,7 @@ from waiting import in_threads
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
+from dicom_node.flags import flags_from_json
 from dicom_node.lifecycle import put_back
 from dicom_node.models import Delivery, Instance, Job, Report, Study
 from dicom_node.states import JobState
@@ -53,7 +54,8 @@ def test_a_film_is_reported_to_every_destination_in_one_transaction(reader: Read
     assert (job.state, job.attempts, job.lease_until) == ("reported", 1, None)
     assert (report.job_id, report.instance_id, report.findings) == (job.id, instance.id, FINDINGS.text)
     assert (report.model_name, report.model_digest, report.created_at) == ("fake", "d" * 64, NOON)
-    assert (report.token_count, report.cropped_fraction, report.seconds) == (6, 0.25, 0.5)
+    assert (report.token_count, report.cropped_fraction, report.seconds) == (6, 0.0625, 0.5)
+    assert (report.flags, report.model_is_synthetic) == ("[]", False)
     told = [
         (each.kind, each.destination, each.state, each.priority, each.due_at)
         for each in all_of(reader.sessions, Delivery)
@@ -170,13 +172,40 @@ def test_an_instance_folder_that_is_away_is_no_reason_to_fail(reader: Reader) ->
     assert only(reader.sessions, Job).reason.startswith("instance folder is away; attempt 1")
 
 
-def test_a_draft_that_was_cut_short_is_refused(reader: Reader) -> None:
+def test_a_draft_that_was_cut_short_is_kept_as_it_is_and_says_so(reader: Reader) -> None:
     queue(reader)
-    settings = reader.settings.model_copy(update={"max_new_tokens": 1})
+    settings = reader.settings.model_copy(update={"max_new_tokens": FINDINGS.token_count})
     assert infer(replace(reader, settings=settings))
-    job = only(reader.sessions, Job)
-    assert (job.state, all_of(reader.sessions, Report)) == ("failed", [])
-    assert job.reason.startswith("the draft was cut short at")
+    job, report = only(reader.sessions, Job), only(reader.sessions, Report)
+    (flag,) = flags_from_json(report.flags)
+    assert (job.state, report.findings) == ("reported", FINDINGS.text)
+    assert flag.sentence == "Cut short at the limit of 6 tokens: the end is missing."
+
+
+def test_a_draft_is_stored_with_its_flags_and_without_a_change(
+    reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "Unchanged effusion, 3 cm. Discussed with Dr. CANARY."
+    queue(reader)
+    findings = replace(FINDINGS, text=text, cropped_fraction=1 - 2544 / 3056)
+    infer(replace(reader, writer=FakeWriter(findings=findings)))
+    job, report = only(reader.sessions, Job), only(reader.sessions, Report)
+    told = {flag.kind.value: flag.sentence for flag in flags_from_json(report.flags)}
+    assert list(told) == ["comparison", "measurement", "communication", "cropped"]
+    assert told["cropped"] == "17 % of the image was outside of what the model reads."
+    assert report.findings == text
+    assert job.reason == (
+        "draft stored; check: the draft compares with images not seen, states a size, tells of a conversation, "
+        "is of a part of the image"
+    )
+    assert "CANARY" not in caplog.text
+
+
+def test_a_draft_of_a_synthetic_model_is_known_as_such(reader: Reader) -> None:
+    queue(reader)
+    infer(replace(reader, writer=FakeWriter(identity=replace(IDENTITY, is_synthetic=True))))
+    assert only(reader.sessions, Report).model_is_synthetic
+    assert only(reader.sessions, Job).reason == "SYNTHETIC TEST MODEL: draft stored"
 
 
 def test_an_unknown_exception_fails_with_its_kind_and_no_value(

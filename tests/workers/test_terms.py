@@ -17,7 +17,7 @@ SENTENCE = "set accept_research_only_terms = true"
 def with_model(settings: Settings, licence: str, *, accepted: bool = False) -> Settings:
     folder = settings.data_dir / "model"
     folder.mkdir()
-    config = ModelConfig(name="LLaVA-Rad", version="1", licence=licence)  # type: ignore[arg-type]  # one of the two
+    config = ModelConfig(name="LLaVA-Rad", version="1", licence=licence)  # type: ignore[arg-type]  # one of the three
     (folder / "config.json").write_text(config.model_dump_json())
     return settings.model_copy(update={"model_dir": folder, "accept_research_only_terms": accepted})
 
@@ -34,8 +34,9 @@ def test_acceptance_and_notice_are_logged(settings: Settings, caplog: pytest.Log
     assert "allow-list" not in caplog.text
 
 
-def test_free_model_needs_no_acceptance(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    require_terms(with_model(settings, "free"))
+@pytest.mark.parametrize("licence", ["free", "synthetic"])
+def test_other_models_need_no_acceptance(licence: str, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    require_terms(with_model(settings, licence))
     assert caplog.text == ""
 
 

@@ -4,42 +4,15 @@ A flag means "this cannot be known from one image, or looks like a fault of the 
 made for MIMIC-style findings; each names in a comment which harmless wording it lets pass.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
-from workers.llavarad.contradiction import Span, find_contradictions
+from dicom_node.flags import Flag, FlagKind, Span
+from workers.llavarad.contradiction import find_contradictions
 
-# More than a 3:4 film loses, the longest of the usual formats (35 × 43 cm loses 19 %).
-CROPPED_LIMIT = 0.26
+# Of the area. A 35 × 43 cm film loses more (19 %), from its ends: an apex or an angle may lie there.
+CROPPED_LIMIT = 0.10
 _MAX_QUOTES = 3
-
-
-class FlagKind(StrEnum):
-    """Why a draft is flagged, in the order of the flags."""
-
-    EMPTY = "empty"
-    TRUNCATED = "truncated"
-    REPETITION = "repetition"
-    CONTRADICTION = "contradiction"
-    COMPARISON = "comparison"
-    MEASUREMENT = "measurement"
-    UNSEEN_VIEW = "unseen_view"
-    DATE = "date"
-    COMMUNICATION = "communication"
-    MASK = "mask"
-    CROPPED = "cropped"
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One warning: a sentence for the reader, and where in the text; no span where it concerns the whole."""
-
-    kind: FlagKind
-    sentence: str
-    spans: tuple[Span, ...] = ()
 
 
 def flag_findings(text: str, *, token_count: int, max_new_tokens: int, cropped_fraction: float) -> tuple[Flag, ...]:
@@ -57,20 +30,6 @@ def flag_findings(text: str, *, token_count: int, max_new_tokens: int, cropped_f
         *(Flag(FlagKind.CONTRADICTION, each.sentence, each.spans) for each in find_contradictions(text)),
         *_wording(text),
         *_cropped(cropped_fraction),
-    )
-
-
-def flags_to_json(flags: Iterable[Flag]) -> str:
-    """Short, for a database column; `flags_from_json` gives the same flags back."""
-    entries = [{"flag": flag.kind.value, "says": flag.sentence, "at": flag.spans} for flag in flags]
-    return json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
-
-
-def flags_from_json(stored: str) -> tuple[Flag, ...]:
-    """Raises ValueError for a kind that this version does not know."""
-    return tuple(
-        Flag(FlagKind(each["flag"]), each["says"], tuple((start, end) for start, end in each["at"]))
-        for each in json.loads(stored)
     )
 
 
@@ -177,21 +136,21 @@ def _truncated(text: str, token_count: int, max_new_tokens: int) -> Iterable[Fla
 
 def _cropped(fraction: float) -> Iterable[Flag]:
     if fraction > CROPPED_LIMIT:
-        yield Flag(FlagKind.CROPPED, f"{100 * fraction:.0f} % of the image lies outside of what the model saw.")
+        yield Flag(FlagKind.CROPPED, f"{100 * fraction:.0f} % of the image was outside of what the model reads.")
 
 
 def _flag(kind: FlagKind, begin: str, text: str, spans: Sequence[Span]) -> Iterable[Flag]:
-    """One flag that quotes the first few places, or none."""
+    """One flag that quotes the first few places, or none. Its own words are ASCII, which every character set holds."""
     if not spans:
         return
-    quotes = list(dict.fromkeys(f"“{_shorten(text[start:end])}”" for start, end in spans))
+    quotes = list(dict.fromkeys(f'"{_shorten(text[start:end])}"' for start, end in spans))
     more = f" and {len(quotes) - _MAX_QUOTES} more" if len(quotes) > _MAX_QUOTES else ""
     yield Flag(kind, f"{begin}: {', '.join(quotes[:_MAX_QUOTES])}{more}.", tuple(spans))
 
 
 def _shorten(quote: str) -> str:
     words = " ".join(quote.split()).rstrip(".")
-    return words if len(words) <= 60 else f"{words[:57].rstrip()}…"
+    return words if len(words) <= 60 else f"{words[:57].rstrip()}..."
 
 
 def _spans(rule: re.Pattern[str], text: str) -> list[Span]:

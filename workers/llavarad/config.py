@@ -73,7 +73,8 @@ class ModelConfig(_Part):
     name: Label
     version: Label
     # Research-only: loaded only after the operator has accepted the terms, by a setting.
-    licence: Literal["free", "research-only"] = "free"
+    # Synthetic: it has learned from no patient's image, is for tests alone, and every draft says so.
+    licence: Literal["free", "research-only", "synthetic"] = "free"
     image_size_px: Count = 518
     # Index into the tower's hidden states, as LLaVA counts: -1 the last block's output, -2 the one before.
     feature_layer: int = Field(default=-2, le=-1)
@@ -87,6 +88,10 @@ class ModelConfig(_Part):
         if -self.feature_layer > self.vision.layers:
             raise ValueError(f"feature_layer {self.feature_layer} of a tower of {self.vision.layers} blocks")
         return self
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.licence == "synthetic"
 
     @property
     def feature_blocks(self) -> int:

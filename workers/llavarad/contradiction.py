@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import product
 
-Span = tuple[int, int]
+from dicom_node.flags import Span
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Engine:
         with _faults():
             load_weights(model, model_dir, files, dtype, where)
         digest = _digest(files, {"do_sample": False, "max_new_tokens": max_new_tokens, "dtype": str(dtype)})
-        identity = EngineIdentity(config.name, config.version, digest)
+        identity = EngineIdentity(config.name, config.version, digest, config.is_synthetic)
         engine = cls(model, tokenizer, identity=identity, max_new_tokens=max_new_tokens)
         engine._warm_up()
         return engine

@@ -25,6 +25,7 @@ class EngineIdentity:
     name: str
     version: str
     digest: str
+    is_synthetic: bool  # for tests alone: it has learned from no patient's image
 
 
 class Writer(Protocol):
