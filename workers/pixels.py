@@ -52,7 +52,7 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
     Raises UndecodablePixels for what cannot be decoded in full or is no such image, OSError if the disk fails.
     """
     stored = _read_stored(path)
-    grey = _to_8_bit(stored.values)
+    grey = to_8_bit(stored.values)
     if stored.is_inverted:
         grey = np.bitwise_not(grey)
     return _through_jpeg(equalise_histogram(grey))
@@ -77,7 +77,7 @@ def equalise_histogram(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return equalised
 
 
-def _to_8_bit(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+def to_8_bit(values: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Map minimum to 0 and maximum to 255, truncating between.
 
     values: (H, W). Returns (H, W) uint8. Raises UndecodablePixels if minimum and maximum are equal.

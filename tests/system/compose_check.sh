@@ -60,7 +60,7 @@ compose ps --all --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
 
 say "a film from outside"
 compose run --rm -T --no-deps --entrypoint sh sweep \
-  -c 'python -m workers.phantom.film /tmp/film.dcm && cat /tmp/film.dcm' >"$scratch/film.dcm"
+  -c 'python -m workers.phantom.film /tmp/film.dcm >/dev/null && cat /tmp/film.dcm' >"$scratch/film.dcm"
 at=$(compose port scp 11112)
 sent_at=$SECONDS
 storescu -v -aet STORESCU -aec CXRNODE "${at%:*}" "${at##*:}" "$scratch/film.dcm"

@@ -1,12 +1,11 @@
-"""Fixtures of the system tests: both ways to run the house, and the demonstration model."""
+"""Fixtures of the system tests: both ways to run the house, and a model that loads quickly."""
 
 from itertools import count
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
-
-from workers.llavarad.tiny import write_tiny_model
+from tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="session")

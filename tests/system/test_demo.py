@@ -18,3 +18,4 @@ def test_the_demonstration_ends_with_an_sr_in_the_pacs_and_an_oru_in_the_ris(tmp
     assert sr.stem in oru.read_text(encoding="utf-8")
     for words in ("reported → done", "PRELIMINARY AI-GENERATED DRAFT", "ORU^R01^ORU_R01", "(AA)"):
         assert words in done.stdout
+    assert done.stdout.count("SYNTHETIC TEST MODEL: ") == 3  # in the timeline, the SR and the ORU

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_model import write_tiny_model
 from torch import Tensor
 
 from dicom_node.errors import BadCheckpoint
 from workers.llavarad.checkpoint import build_empty, load_weights, verify, write_manifest
 from workers.llavarad.config import ModelConfig, read_config
 from workers.llavarad.engine import Engine
-from workers.llavarad.tiny import write_tiny_model
 
 Weights = dict[str, Tensor]
 LM_HEAD = "language_model.lm_head.weight"
@@ -99,7 +99,7 @@ def test_manifest_that_cannot_be_trusted_is_refused(folder: Path, content: str) 
 
 
 def test_missing_folder_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(BadCheckpoint, match="unset model_dir for the demonstration model"):
+    with pytest.raises(BadCheckpoint, match="unset model_dir for the test model that ships"):
         Engine.load(tmp_path / "nowhere")
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from tiny_model import PLACES, write_tiny_model
 
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
 from workers.llavarad.checkpoint import write_manifest
 from workers.llavarad.engine import Engine, Writer
 from workers.llavarad.model import LlavaRad
 from workers.llavarad.prompt import MAX_INDICATION_CHARACTERS
-from workers.llavarad.tiny import PLACES, write_tiny_model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,6 +48,7 @@ def test_engine_is_a_writer(engine: Engine) -> None:
     writer: Writer = engine
     assert re.fullmatch("[0-9a-f]{64}", writer.identity.digest)
     assert (writer.identity.name, writer.identity.version) == ("LLaVA-Rad demonstration (random weights)", "tiny-0")
+    assert writer.identity.is_synthetic
 
 
 def test_same_image_gives_the_same_findings(engine: Engine, folder: Path) -> None:

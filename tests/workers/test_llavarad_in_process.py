@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_model import write_tiny_model
 
 from dicom_node.errors import UndecodablePixels
 from workers.engine_process import EngineProcess
 from workers.llavarad.engine import Engine
-from workers.llavarad.tiny import write_tiny_model
 
 
 def test_process_and_engine_write_the_same(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from workers.evaluation.chexprompt import Message
 _TIMEOUT_S = 120.0
 _MAX_ANSWER_BYTES = 1 << 20
 # The settings of the published CheXprompt.
-_SETTINGS = {"temperature": 0.0, "top_p": 0.9, "max_tokens": 128, "frequency_penalty": 0, "presence_penalty": 0}
+_SETTINGS = {"temperature": 0.0, "top_p": 0.9, "frequency_penalty": 0, "presence_penalty": 0}
 _BUSY = {408, 409, 425, 429}  # RFC 9110, RFC 8470, RFC 6585
 _ABOUT_THIS_TEXT = {400, 413, 422}  # too long, or refused by a filter: the next pair may pass
 
@@ -39,13 +39,15 @@ class Endpoint:
     url: str  # without /chat/completions
     model: str
     api_key: str
+    max_tokens: int = 128  # of an answer; as in the published CheXprompt
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise Permanent("the judge's address must begin with http:// or https://")
+            raise Permanent("the chat model's address must begin with http:// or https://")
 
     def __call__(self, messages: Sequence[Message]) -> Completion:
-        body = json.dumps({"model": self.model, "messages": list(messages), **_SETTINGS}).encode()
+        settings = {**_SETTINGS, "max_tokens": self.max_tokens}
+        body = json.dumps({"model": self.model, "messages": list(messages), **settings}).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.api_key}"}
         request = urllib.request.Request(self.url.rstrip("/") + "/chat/completions", body, headers)
         return _read(_post(request))
@@ -60,15 +62,15 @@ def _post(request: urllib.request.Request) -> bytes:
         with error:
             raise _refusal(error.code) from error
     except (OSError, http.client.HTTPException) as error:
-        raise PeerUnreachable("the judge gives no answer") from error
+        raise PeerUnreachable("the chat model gives no answer") from error
 
 
 def _refusal(status: int) -> PeerBusy | Permanent:
     if status in _BUSY or status >= 500:
-        return PeerBusy(f"the judge is busy (HTTP {status})")
+        return PeerBusy(f"the chat model is busy (HTTP {status})")
     if status in _ABOUT_THIS_TEXT:
-        return Permanent(f"the judge refused this pair (HTTP {status})")
-    return PeerRejected(f"the judge refused (HTTP {status}): check its address, the model's name and the key")
+        return Permanent(f"the chat model refused this text (HTTP {status})")
+    return PeerRejected(f"the chat model refused (HTTP {status}): check its address, the model's name and the key")
 
 
 def _read(body: bytes) -> Completion:
@@ -77,4 +79,4 @@ def _read(body: bytes) -> Completion:
         text, usage = answer["choices"][0]["message"]["content"], answer.get("usage") or {}
         return Completion(str(text or ""), int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise PeerUnreachable("the judge's answer is not a chat completion") from error
+        raise PeerUnreachable("the chat model's answer is not a chat completion") from error

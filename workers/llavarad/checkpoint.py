@@ -95,7 +95,7 @@ def build_empty(config: ModelConfig) -> LlavaRad:
 def _read_manifest(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise BadCheckpoint(
-            f"no model folder at {folder}: unset model_dir for the demonstration model, or put the converted "
+            f"no model folder at {folder}: unset model_dir for the test model that ships, or put the converted "
             f"LLaVA-Rad there ({CONFIG}, {TOKENIZER}, {SINGLE_WEIGHTS}, {MANIFEST})"
         )
     try:

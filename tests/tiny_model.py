@@ -1,4 +1,4 @@
-"""A model of LLaVA-Rad's architecture that is small, and knows nothing: for demonstrations and tests.
+"""A model of LLaVA-Rad's architecture that is small, quick to load, and knows nothing.
 
 Its weights are random. Only the order of the words is wired, so that it writes two sentences and stops: each word of
 `PLACES` carries the number of its place in dimensions of the embedding that no layer writes to, and the output layer
@@ -49,7 +49,7 @@ _VISION = VisionConfig(hidden_size=48, layers=3, heads=4, mlp_ratio=2)
 
 
 def write_tiny_model(dest: Path, *, seed: int = 0) -> None:
-    """Make the demonstration model's folder; the same seed gives the same bytes.
+    """Make the model's folder; the same seed gives the same bytes.
 
     The folder appears whole or not at all. One that is there already and verifies is left as it is; one that does not
     raises BadCheckpoint.
@@ -80,7 +80,7 @@ def _move(made: Path, dest: Path) -> None:
     except OSError as error:
         # Another process was faster, which is well if what it made is whole.
         if not dest.is_dir():
-            raise BadCheckpoint(f"cannot make the demonstration model at {dest}: {error.strerror}") from error
+            raise BadCheckpoint(f"cannot make the model at {dest}: {error.strerror}") from error
         verify(dest)
 
 
@@ -88,7 +88,9 @@ def _config(vocab_size: int) -> ModelConfig:
     language = LanguageConfig(
         vocab_size=vocab_size, hidden_size=64, intermediate_size=128, layers=2, heads=4, key_value_heads=4
     )
-    return ModelConfig(name=NAME, version=VERSION, image_size_px=70, vision=_VISION, language=language)
+    return ModelConfig(
+        name=NAME, version=VERSION, licence="synthetic", image_size_px=70, vision=_VISION, language=language
+    )
 
 
 def _weights(config: ModelConfig, tokenizer: Tokenizer, seed: int) -> dict[str, Tensor]:
