@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, debug_launcher
+from accelerate.state import AcceleratorState
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -53,8 +54,21 @@ def _stage(folder: Path, objective: Objective, settings: StageSettings = SETTING
     return Stage("line", objective, plan, np.arange(RECORDS, RECORDS + HELD_OUT), folder)
 
 
+def _steady(folder: Path, *, at_once: int = 8) -> Stage:
+    """Without dropout, which differs between pieces and processes."""
+    objective = Line()
+    objective.dropout = nn.Dropout(0.0)
+    return _stage(folder, objective, SETTINGS.model_copy(update={"at_once": at_once}))
+
+
 def _train(stage: Stage) -> None:
     train(stage, Accelerator(cpu=True), Progress(disable=True))
+
+
+def _train_afresh(folder: Path) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # the forked process inherits that it is the only one
+    (folder.parent / f"process-{Accelerator(cpu=True).process_index}").touch()
+    _train(_steady(folder))
 
 
 def test_each_epoch_draws_every_record_once_in_an_order_of_its_own() -> None:
@@ -110,14 +124,23 @@ def test_a_stage_that_is_done_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_batch_in_pieces_teaches_what_a_whole_one_does(tmp_path: Path) -> None:
-    plain = {name: Line() for name in ("whole", "pieces")}
-    for name, objective in plain.items():
-        objective.dropout = nn.Dropout(0.0)
-        settings = SETTINGS if name == "whole" else SETTINGS.model_copy(update={"at_once": 3})
-        _train(_stage(tmp_path / name, objective, settings))
+    _train(_steady(tmp_path / "whole"))
+    _train(_steady(tmp_path / "pieces", at_once=3))
 
-    whole, pieces = (read_losses(tmp_path / name / LOSSES) for name in plain)
+    whole, pieces = (read_losses(tmp_path / name / LOSSES) for name in ("whole", "pieces"))
     assert [row.loss for row in pieces] == pytest.approx([row.loss for row in whole], rel=1e-5)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # else accelerate chooses, and warns
+    _train(_steady(tmp_path / "one"))
+
+    debug_launcher(_train_afresh, args=(tmp_path / "two",), num_processes=2)
+
+    assert {path.name for path in tmp_path.glob("process-*")} == {"process-0", "process-1"}
+    one, two = (read_losses(tmp_path / name / LOSSES) for name in ("one", "two"))
+    assert [row.loss for row in two] == pytest.approx([row.loss for row in one], rel=1e-5)
+    assert two[-1].held_out_loss == pytest.approx(one[-1].held_out_loss, rel=1e-5)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from workers.training.run import MODEL, main, run
 from workers.training.stages import build_stage
 from workers.training.state import finish
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning")
 FILMS = 512 + HELD_OUT
 
 

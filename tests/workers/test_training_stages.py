@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import Parameter
 from training_toys import PRESET, make_recipe, write_toys
 
 from dicom_node.errors import Permanent
@@ -21,7 +22,7 @@ from workers.training.samples import plain_sample
 from workers.training.stages import build_stage
 from workers.training.state import Tensors, finish, is_done, trainable
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning")
 SHORT = PRESET.model_copy(
     update={
         name: getattr(PRESET, name).model_copy(update={"epochs": 1})
@@ -72,6 +73,21 @@ def test_the_loss_is_that_of_the_model_at_work(recipe: Recipe) -> None:
     expected = -scores[torch.arange(len(sample.answer)), list(sample.answer)].sum()
 
     assert _sum(objective, FIRST[:1]) == pytest.approx(float(expected), rel=1e-3)  # kept features are float16
+
+
+def test_a_bfloat16_language_model_gives_a_close_loss_and_gradients(recipe: Recipe) -> None:
+    """As on a GPU: weights that learn in float32, the frozen ones and the arithmetic in bfloat16."""
+    objective = build_stage(recipe, StageName.ALIGNMENT).objective
+    exact = _sum(objective, FIRST)
+    objective.language.to(torch.bfloat16)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = objective(FIRST)
+    loss.backward()
+
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact, rel=0.02)
+    assert all(each.grad is not None and each.grad.dtype == torch.float32 for each in _learning(objective))
 
 
 def test_kept_features_are_the_towers(recipe: Recipe) -> None:
@@ -134,6 +150,10 @@ def test_a_preset_without_a_language_stage_asks_for_the_folders(tmp_path: Path) 
 def _sum(objective: Objective, indices: Indices) -> float:
     with torch.no_grad():
         return float(objective.eval()(indices))
+
+
+def _learning(objective: Objective) -> list[Parameter]:
+    return [each for each in objective.parameters() if each.requires_grad]
 
 
 def _copy(objective: Objective) -> Tensors:

@@ -75,10 +75,11 @@ class Recipe:
         if self.preset.language is None:
             return sources.published_tokenizer(self.sources)
         path = self.out / TOKENIZER
-        if not path.exists():
-            part = path.with_suffix(".part")
-            part.write_text(make_tokenizer(self.records).to_str(pretty=True), encoding="utf-8")
-            part.replace(path)
+        with self.accelerator.main_process_first():
+            if not path.exists():
+                part = path.with_suffix(".part")
+                part.write_text(make_tokenizer(self.records).to_str(pretty=True), encoding="utf-8")
+                part.replace(path)
         return Tokenizer.from_file(str(path))
 
     @cached_property

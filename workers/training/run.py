@@ -31,7 +31,8 @@ def run(recipe: Recipe, stages: Sequence[StageName]) -> None:
     A stage that was killed goes on where it last saved. Raises Permanent if it was begun with other data or settings.
     """
     for name in stages:
-        _claim(recipe, name)
+        with recipe.accelerator.main_process_first():
+            _claim(recipe, name)
         if not is_done(recipe.folder(name)):
             _train(recipe, name)
     if recipe.accelerator.is_main_process:
@@ -73,14 +74,15 @@ def main(
 ) -> None:
     """Train a model of LLaVA-Rad's architecture by its recipe."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # theirs has no types
-    console = Console()
+    accelerator = make_accelerator()
+    console = Console(quiet=not accelerator.is_main_process)
     try:
         chosen = read_preset(preset)
         records = read_records(dataset / "records.json" if dataset.is_dir() else dataset, images=images)[:limit]
         out.mkdir(parents=True, exist_ok=True)
         with _progress(console) as progress:
             sources = Sources(language, text_encoder, tower)
-            recipe = Recipe(chosen, sources, records, out, make_accelerator(), progress)
+            recipe = Recipe(chosen, sources, records, out, accelerator, progress)
             run(recipe, stage or recipe.stages)
     except NodeError as error:
         console.print(f"Stopped: {error}", style="red", markup=False, highlight=False)

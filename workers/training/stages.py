@@ -23,7 +23,7 @@ from workers.training.samples import Sample, cut, instruction_sample, plain_samp
 from workers.training.sources import first_tower, text_encoder, text_ids
 from workers.training.state import weights_digest
 
-_CHECKPOINTING = {"use_reentrant": False}  # torch advises it; the other kind needs inputs that take a gradient
+_CHECKPOINTING = {"use_reentrant": False}  # the other kind needs inputs that take a gradient
 
 
 def build_stage(recipe: Recipe, name: StageName) -> Stage:
