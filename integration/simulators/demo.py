@@ -26,7 +26,7 @@ from integration.simulators.ris import LoopbackRis
 
 _FOLDER = Path("var/demo")
 _CONFIG = _FOLDER / "dicom-node.toml"
-_FINDINGS = ["--finding", "left-pacemaker", "--finding", "right-nodule", "--view", "PA"]
+_FINDINGS = ["--seed", "2", "--finding", "right-pacemaker", "--finding", "left-effusion", "--view", "PA"]
 _TIMEOUT_S = 120.0
 _LOOK_EVERY_S = 0.1
 _SUCCESS = 0x0000

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from workers.phantom.case import Kind, Side
+from workers.phantom.reading import read_findings
+
 pytestmark = pytest.mark.system
 
 
@@ -18,4 +21,7 @@ def test_the_demonstration_ends_with_an_sr_in_the_pacs_and_an_oru_in_the_ris(tmp
     assert sr.stem in oru.read_text(encoding="utf-8")
     for words in ("reported → done", "PRELIMINARY AI-GENERATED DRAFT", "ORU^R01^ORU_R01", "(AA)"):
         assert words in done.stdout
+    assert "right pacemaker, moderate left effusion" in done.stdout
+    draft = next(line for line in done.stdout.splitlines() if line.strip().startswith("Finding: "))
+    assert read_findings(draft) == {(Kind.PACEMAKER, Side.RIGHT), (Kind.EFFUSION, Side.LEFT)}
     assert done.stdout.count("SYNTHETIC TEST MODEL: ") == 3  # in the timeline, the SR and the ORU
