@@ -57,7 +57,9 @@ class Unfinished:
             self._part.sync()  # the digest is still being made
             sha256 = self._digest.hexdigest()
             path = Path(sha256[:2]) / f"{sha256}.dcm"
-            self._part.rename(self._store.root / path)
+            # What was acknowledged stays as it is, file meta information and all: a name means whole content on disk.
+            if not (self._store.root / path).exists():
+                self._part.rename(self._store.root / path)
         finally:
             self.discard()
         return StoredFile(str(path), sha256)

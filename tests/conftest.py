@@ -211,3 +211,14 @@ def _answers(client: Redis) -> bool:
         return bool(client.ping())
     except RedisError:
         return False
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch on one core: a small model is no faster on more, and the tests share few."""
+    import torch  # not for the tests that need none: it takes seconds
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -63,6 +63,16 @@ def test_the_same_again_is_the_same_file(store: InstanceStore) -> None:
     assert list(store.paths()) == [NAME]
 
 
+def test_what_was_kept_before_is_not_written_over(store: InstanceStore) -> None:
+    """The same data set under another transfer syntax must not change what an acknowledged file says it is."""
+    for prefix in (PREFIX, b"other prefix"):
+        unfinished = store.begin(prefix)
+        unfinished.write([CONTENT])
+        assert unfinished.seal().path == NAME
+    assert store.open(NAME).read_bytes() == PREFIX + CONTENT
+    assert not list(store.root.glob("*/*.part"))
+
+
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What the disk is asked, in order, by the last part of the name of what it is asked for."""

@@ -1,7 +1,6 @@
 import json
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,7 @@ from workers.llavarad.engine import Engine, Writer
 from workers.llavarad.model import LlavaRad
 from workers.llavarad.prompt import MAX_INDICATION_CHARACTERS
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

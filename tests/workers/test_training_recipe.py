@@ -1,11 +1,9 @@
 """The whole recipe on films that say left or right: every stage learns, and each helps the next."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import Result
 from training_toys import HELD_OUT, PRESET, draw_toy, findings, make_recipe, write_toys
 from typer import Typer
@@ -20,16 +18,11 @@ from workers.training.run import MODEL, main, run
 from workers.training.stages import build_stage
 from workers.training.state import finish
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning"),
+]
 FILMS = 512 + HELD_OUT
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The recipe as for the 7B model: it begins with folders of published weights, which here are tiny."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,10 @@ from workers.training.recipe import Recipe, StageName
 from workers.training.run import MODEL, run
 from workers.training.sources import Sources, first_tower
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning"),
+]
 
 
 def _short(name: str) -> dict[str, object]:
@@ -33,14 +35,6 @@ def _preset() -> Preset:
     text = PRESET.text.model_copy(update={"by_fact": False})
     how = {"gradient_checkpointing": True, "keep_features": False}
     return PRESET.model_copy(update=stages | changes | how | {"text": text})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Each stage's loss and what it may change."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,10 @@ from workers.training.samples import plain_sample
 from workers.training.stages import build_stage
 from workers.training.state import Tensors, finish, is_done, trainable
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed in v6:FutureWarning"),
+]
 SHORT = PRESET.model_copy(
     update={
         name: getattr(PRESET, name).model_copy(update={"epochs": 1})
@@ -30,14 +32,6 @@ SHORT = PRESET.model_copy(
     }
 )
 FIRST = np.arange(6)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
