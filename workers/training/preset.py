@@ -85,11 +85,11 @@ PHANTOM = Preset(
         language=LanguageConfig(hidden_size=128, intermediate_size=352, layers=3, heads=4, key_value_heads=4),
     ),
     text=TextSettings(by_fact=True, embedding_size=128, max_tokens=64, hidden_size=128, layers=2, heads=4),
-    lora=LoraSettings(rank=16, alpha=32),
+    lora=LoraSettings(rank=16, alpha=32, dropout=0.0),
     language=StageSettings(epochs=1, batch=64, at_once=64, learning_rate=2e-3, save_steps=50),
     contrastive=StageSettings(epochs=18, batch=64, at_once=64, learning_rate=1e-3, weight_decay=0.05),
     alignment=StageSettings(epochs=1, batch=64, at_once=64, learning_rate=2e-3),
-    tuning=StageSettings(epochs=2, batch=64, at_once=64, learning_rate=2e-3),
+    tuning=StageSettings(epochs=6, batch=64, at_once=64, learning_rate=2e-3),
     held_out=256,
     keep_features=True,
 )
