@@ -7,13 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint peers bench-receive kill-test phantom-model compose-check clean
+.PHONY: demo test lint peers bench-receive bench-idle kill-test power-cut outages attack fuzz phantom-model compose-check clean
 
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
 
-test: lint peers  ## Everything CI runs
-	$(PYTEST)
+test: lint peers  ## Everything CI runs, in two processes: system tests mostly wait
+	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile --durations 25
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -26,6 +26,21 @@ peers: $(VENV)/installed-dev  ## Foreign peers and validators the tests talk to
 
 kill-test: $(VENV)/installed-dev peers  ## The long kill test; KILLS=200 by default
 	KILLS=$(or $(KILLS),200) $(PYTEST) -m kill --timeout 3600 -s
+
+power-cut: $(VENV)/installed-dev peers  ## The power fails while objects come in; CUTS=500 by default, for each database
+	CUTS=$(or $(CUTS),500) $(PYTEST) tests/system/test_power_cut.py -s
+
+outages: $(VENV)/installed-dev peers  ## PostgreSQL away for a minute (OUTAGE_S=60), the clock set, the disk filled
+	OUTAGE_S=$(or $(OUTAGE_S),60) $(PYTEST) tests/system/test_outages.py tests/system/test_disk_full.py
+
+attack: $(VENV)/installed-dev  ## All that strangers can do to the port, and what others get meanwhile; wants a quiet machine
+	ATTACK=long $(PYTEST) tests/system/test_attack.py -s
+
+fuzz: $(VENV)/installed-dev  ## RUNS=10000000 mutated PDUs and data sets; goes on where it was stopped
+	$(BIN)/python tests/fuzz/run.py $(if $(RUNS),--runs $(RUNS)) $(FUZZ)
+
+bench-idle: $(VENV)/installed-dev  ## What idle associations take, and how many begin in a second
+	$(BIN)/python tests/bench/idle_bench.py
 
 bench-receive: $(VENV)/installed-dev peers  ## Receiving beside DCMTK, Orthanc and pynetdicom; BENCH="--repetitions 3", FOLDER=disk, WRITE=1
 	$(BIN)/python tests/bench/receive_bench.py $(if $(FOLDER),--folder $(FOLDER)) $(if $(WRITE),--write) $(BENCH)

@@ -1,5 +1,6 @@
 """The command line."""
 
+import json
 import pkgutil
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
+from sqlmodel import col, select
 
 from dicom_node import logs
 from dicom_node.clock import utc_now
@@ -19,7 +21,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
 from dicom_node.database import migrate as migrate_database
 from dicom_node.errors import NodeError, Permanent
-from dicom_node.models import Study
+from dicom_node.models import Commitment, Study
 from dicom_node.operator import retry as retry_study
 from dicom_node.roles import ROLES, play
 from dicom_node.supervisor import up as supervise
@@ -77,6 +79,41 @@ def retry(study: Annotated[int, typer.Argument(help="The study's number in `dico
     with _sessions().begin() as session:
         what = retry_study(session, study, utc_now())
     _console.print(f"study {study}: {what}")
+
+
+@app.command()
+def commitments() -> None:
+    """Show the newest requests for storage commitment and what became of them."""
+    table = Table("commitment", "asked (UTC)", "by", "objects", "not committed", "state", "why")
+    with _sessions()() as session:
+        for row in session.exec(select(Commitment).order_by(col(Commitment.id).desc()).limit(50)):
+            counts = (str(len(json.loads(each))) for each in (row.requested, row.failures))
+            asked = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
+            table.add_row(str(row.id), asked, row.calling_ae, *counts, row.state, row.reason)
+    _console.print(table)
+
+
+@app.command("import")
+def import_objects(
+    path: Annotated[Path, typer.Argument(help="A folder, a ZIP, a DICOMDIR or one file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Import DICOM objects from files, beside a node that runs or not. Importing them again changes nothing."""
+    from dicom_node.import_command import run  # pydicom takes half a second, which `status` need not wait for
+
+    raise typer.Exit(run(path, Settings(), as_json=as_json))
+
+
+@app.command()
+def pull(
+    source: Annotated[str, typer.Argument(help="The source's name in the settings.")],
+    accession: Annotated[str, typer.Option(help="Pull the studies of this accession number.")] = "",
+    study: Annotated[str, typer.Option(help="Pull the study of this Study Instance UID.")] = "",
+) -> None:
+    """Pull a study from a PACS now; without an option, list what still waits there or failed."""
+    from dicom_node.pull.command import run
+
+    raise typer.Exit(run(source, Settings(), accession=accession, study=study))
 
 
 @app.command()

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from dicom_node.errors import Permanent
@@ -22,8 +31,22 @@ AeTitle = Annotated[
     str, StringConstraints(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$", strip_whitespace=True)
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
+# As `openssl x509 -noout -fingerprint -sha256` writes it, with or without colons; kept as lower-case digits.
+Sha256Fingerprint = Annotated[
+    str,
+    BeforeValidator(lambda value: value.replace(":", "").lower() if isinstance(value, str) else value),
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+]
+# RFC 6750 2.1
+BearerToken = Annotated[SecretStr, Field(min_length=16)]
+# PS3.5 6.2, VR CS, as a value of (0008,0060)
+Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,16}$")]
+# A field of an HL7 message, and a component of it where not the usual one: OBR-18, ZDS-1.2
+Hl7Path = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9]{2}-[1-9]\d{0,2}(\.[1-9]\d?)?$")]
 # The name of a destination is a key in the database and in logs.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
+
+_MATCHED_VRS = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})  # PS3.5 6.2
 
 CONFIG_FILE_VARIABLE = "DICOM_NODE_CONFIG"
 DISCLAIMER = (
@@ -41,7 +64,17 @@ class Tls(_Frozen):
 
     certificate: Path = Field(description="PEM file with this end's certificate chain.")
     key: Path = Field(description="PEM file with its private key.")
-    ca: Path = Field(description="PEM file with the authorities that may sign the other end's certificate.")
+    ca: Path = Field(
+        description="PEM file with the authorities that may sign the other end's certificate, and their CRLs if any."
+    )
+
+
+class PeerAddress(_Frozen):
+    """Where a peer listens for associations that this node opens."""
+
+    host: str = Field(description="Its host name or address.")
+    port: Port = Field(default=104, description="Its DICOM port.")
+    tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
 
 
 class Peer(_Frozen):
@@ -50,11 +83,87 @@ class Peer(_Frozen):
     addresses: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(), description="Addresses it may come from (CIDR). Empty: any address."
     )
+    certificate_sha256: tuple[Sha256Fingerprint, ...] = Field(
+        default=(),
+        description="SHA-256 fingerprints of the TLS certificates it may show. Empty: any that `tls.ca` vouches for.",
+    )
+    listens_at: PeerAddress | None = Field(
+        default=None,
+        description="Where it takes results of storage commitment. None: on the association of its request only.",
+    )
     assume_chest: bool = Field(
         default=False, description="Images from it whose header names no body part are chest images."
     )
     assume_frontal: bool = Field(
         default=False, description="Images from it whose header names no view are frontal (PA or AP)."
+    )
+
+
+class Completeness(_Frozen):
+    """Signs that a study is complete before it was quiet for `idle_timeout_s`."""
+
+    on_release: bool = Field(
+        default=False, description="Complete when its sender has released every association that it came on."
+    )
+    image_count: int | None = Field(
+        default=None, ge=1, description="Complete when so many radiographs came. None: however many."
+    )
+    on_mpps: bool = Field(
+        default=True,
+        description="Take MPPS: complete when the modality says COMPLETED and the radiographs it lists are here.",
+    )
+    on_availability: bool = Field(
+        default=False,
+        description="Take Instance Availability Notifications: complete when the radiographs that they list are here.",
+    )
+    settle_s: float = Field(
+        default=2.0, ge=0, description="A study is closed by none of these before it was quiet for so long."
+    )
+
+
+class PullRule(_Frozen):
+    """Which studies of a source are pulled without being asked for, one by one."""
+
+    modalities: tuple[Modality, ...] = Field(
+        default=("CR", "DX"), min_length=1, description="Modalities of which the study has at least one."
+    )
+    days: int = Field(default=1, ge=0, le=365, description="Its Study Date is not older than so many days; 0: today.")
+    match: dict[str, str] = Field(
+        default_factory=dict,
+        description="What else it must match: DICOM keyword → value, in which `*` and `?` are wildcards.",
+    )
+
+    @field_validator("match")
+    @classmethod
+    def _are_keywords(cls, match: dict[str, str]) -> dict[str, str]:
+        from pydicom.datadict import dictionary_VR, tag_for_keyword  # takes a second, and few have rules
+
+        for keyword, value in match.items():
+            if dictionary_VR(tag_for_keyword(keyword) or 0) not in _MATCHED_VRS:
+                raise ValueError(f"expected the keyword of a text such as StationName, got {keyword}")
+            if not value or "\\" in value:
+                raise ValueError(f"expected one value for {keyword}")
+        return match
+
+
+class DicomSource(_Frozen):
+    """A PACS that studies are pulled from, because it does not send them by itself."""
+
+    name: Name = Field(description="Its name in the database, in logs and on the command line.")
+    ae_title: AeTitle = Field(description="Its AE title.")
+    host: str = Field(description="Its host name or address.")
+    port: Port = Field(default=104, description="Its DICOM port.")
+    timeout_s: float = Field(default=60.0, gt=0, description="Longest wait for a connection or for its next answer.")
+    tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
+    retrieve: Literal["move", "get"] = Field(
+        default="move",
+        description="move: it sends to this node's own port, and is one of `peers`. get: on the node's association.",
+    )
+    rules: tuple[PullRule, ...] = Field(default=(), description="What is pulled without being asked for.")
+    poll_s: float = Field(default=60.0, ge=1, description="How often it is asked for what the rules name.")
+    fetch_priors: bool = Field(
+        default=False,
+        description="Pull the newest earlier chest radiograph of each patient drafted, to compare; it gets no draft.",
     )
 
 
@@ -82,6 +191,18 @@ class MllpDestination(_Frozen):
         default="P", description="OBR-25 and OBX-11: P preliminary, R stored and not verified (HL7 tables 0123, 0085)."
     )
     tls: Tls | None = Field(default=None, description="Speak MLLP over TLS with these certificates.")
+
+
+class Hl7Paths(_Frozen):
+    """Where a site's orders and final reports say what not all sites say in one place: the first that is there."""
+
+    accession_number: tuple[Hl7Path, ...] = Field(
+        default=("IPC-1", "OBR-18", "ORC-3", "OBR-3"), description="The accession number, as images have it."
+    )
+    study_instance_uid: tuple[Hl7Path, ...] = Field(default=("IPC-3", "ZDS-1"), description="The Study Instance UID.")
+    reason_for_study: tuple[Hl7Path, ...] = Field(
+        default=("OBR-31", "OBR-13"), description="The reason for the exam, which the model is told."
+    )
 
 
 class Settings(BaseSettings):
@@ -129,6 +250,9 @@ class Settings(BaseSettings):
     max_associations_per_peer: int = Field(
         default=25, ge=1, description="Of these, for one calling AE title, so that no sender shuts the others out."
     )
+    max_associations_per_s: int = Field(
+        default=500, ge=1, description="New connections of one address in a second; more are hung up on."
+    )
     receive_path: Literal["fast", "plain"] = Field(
         default="fast",
         description="fast: objects go from the socket straight to their file (Linux). plain: pynetdicom's own way.",
@@ -136,11 +260,42 @@ class Settings(BaseSettings):
     max_pdu_bytes: int = Field(default=131_072, ge=4_096, le=1_048_576, description="Largest PDU received (PS3.8 D.1).")
     network_timeout_s: float = Field(default=60.0, gt=0, description="Longest silence of a peer within an association.")
     idle_timeout_s: float = Field(default=30.0, gt=0, description="A study is complete when quiet for so long.")
+    completeness: Completeness = Field(
+        default=Completeness(), description="Signs that a study is complete before that."
+    )
     min_free_bytes: int = Field(
         default=1_000_000_000,
         ge=0,
         description="Free disk kept back: C-STORE answers A700 before it is touched, associations are refused after.",
     )
+    sources: tuple[DicomSource, ...] = Field(default=(), description="PACS that studies are pulled from.")
+
+    # The web
+    http_host: str = Field(default="127.0.0.1", description="Address the HTTP port binds to.")
+    http_port: Port = Field(default=8080, description="HTTP port of STOW-RS and health. 0: any free port.")
+    http_tls: Tls | None = Field(
+        default=None, description="Speak HTTPS with these certificates; callers show one, too."
+    )
+    stow_clients: dict[AeTitle, BearerToken] = Field(
+        default_factory=dict,
+        description="Who may store by STOW-RS: name → bearer token of 16 characters or more. "
+        "Empty: anybody, but from this machine only.",
+    )
+
+    # HL7 in
+    hl7_host: str = Field(default="127.0.0.1", description="Address the HL7 port binds to.")
+    hl7_port: Port | None = Field(
+        default=None,
+        description="MLLP port for orders, patient updates and final reports. 0: any free port. None: none are taken.",
+    )
+    hl7_tls: Tls | None = Field(default=None, description="Take MLLP over TLS with these certificates.")
+    hl7_senders: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(), description="Addresses HL7 messages may come from (CIDR). Empty: this machine only."
+    )
+    hl7_character_set: str = Field(
+        default="UNICODE UTF-8", description="Character set (HL7 table 0211) of messages that name none in MSH-18."
+    )
+    hl7_paths: Hl7Paths = Field(default=Hl7Paths(), description="Where messages say what.")
 
     # Reading
     inference_timeout_s: float = Field(
@@ -191,6 +346,15 @@ class Settings(BaseSettings):
         names = self.destination_names
         if len(set(names)) != len(names):
             raise ValueError(f"destination names must differ, got {', '.join(names)}")
+        if len({each.name for each in self.sources}) != len(self.sources):
+            raise ValueError(f"source names must differ, got {', '.join(each.name for each in self.sources)}")
+        return self
+
+    @model_validator(mode="after")
+    def _fingerprints_can_be_shown(self) -> "Settings":
+        named = [ae_title for ae_title, peer in self.peers.items() if peer.certificate_sha256]
+        if named and self.tls is None:
+            raise ValueError(f"certificate_sha256 of {', '.join(named)} needs tls, or no certificate is shown")
         return self
 
     @property
@@ -206,6 +370,10 @@ class Settings(BaseSettings):
     @property
     def instances_dir(self) -> Path:
         return self.data_dir / "instances"
+
+    @property
+    def audit_dir(self) -> Path:
+        return self.data_dir / "audit"
 
     @property
     def checkpoint_dir(self) -> Path:

@@ -4,8 +4,10 @@ A commit is on disk when it returns: SQLite by synchronous=FULL, PostgreSQL by i
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 Sessions = sessionmaker[Session]
-SCHEMA_REVISION = "0002"  # the newest in migrations/versions
+SCHEMA_REVISION = "0005"  # the newest in migrations/versions
 # What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
@@ -48,7 +50,7 @@ def migrate(engine: Engine) -> None:
     """Bring the schema to the newest revision; harmless when it is there."""
     from alembic import command  # a fifth of a second to import, and only one process migrates
 
-    with engine.begin() as connection:
+    with engine.connect() as connection, _tables_may_be_rebuilt(connection), connection.begin():
         command.upgrade(_alembic(connection), "head")
 
 
@@ -60,6 +62,22 @@ def require_current_schema(engine: Engine) -> None:
     if found != SCHEMA_REVISION:
         words = f"database schema is at revision {found}, expected {SCHEMA_REVISION}: run `dicom-node migrate`"
         raise Permanent(words)
+
+
+@contextmanager
+def _tables_may_be_rebuilt(connection: Connection) -> Iterator[None]:
+    """SQLite changes a constraint by making the table anew: its foreign keys stand by until all is done."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw = cast(sqlite3.Connection, connection.connection.driver_connection)
+    raw.execute("PRAGMA foreign_keys=OFF")  # no effect within a transaction
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
+    if raw.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        raise Permanent("a row of the database names another that is not there: restore it from a backup")
 
 
 def _alembic(connection: Connection) -> "Config":

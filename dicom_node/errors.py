@@ -12,6 +12,8 @@ NodeError
 │   │   └── OutsideStudy  it names no study or no series
 │   ├── UndecodablePixels
 │   ├── PeerRejected     the peer says "no"
+│   ├── OrderConflict    image and order name different patients
+│   ├── CaseClosed       the RIS has the final report: nothing more is drafted or sent
 │   ├── InvalidOutput    an SR or ORU that failed its own gate; it never leaves
 │   └── BadCheckpoint    model files that are missing, damaged or of another model
 └── IllegalMove          a move that is not in the lifecycle table: a bug, never caught
@@ -64,6 +66,14 @@ class UndecodablePixels(Permanent):
 
 class PeerRejected(Permanent):
     """The peer answered and refused for good."""
+
+
+class OrderConflict(Permanent):
+    """An image and the order of its accession number or study name different patients."""
+
+
+class CaseClosed(Permanent):
+    """The RIS has the final report of a study: nothing more is drafted or sent."""
 
 
 class InvalidOutput(Permanent):

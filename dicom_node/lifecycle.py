@@ -8,20 +8,50 @@ from sqlalchemy import ColumnElement, CursorResult, update
 from sqlmodel import Session, select
 
 from dicom_node.errors import IllegalMove
-from dicom_node.models import Delivery, Job, Study, Transition
-from dicom_node.states import DELIVERY_MOVES, JOB_MOVES, STUDY_MOVES, DeliveryState, JobState, State, StudyState
+from dicom_node.models import Commitment, Delivery, Job, Pull, Study, Transition
+from dicom_node.states import (
+    COMMITMENT_MOVES,
+    DELIVERY_MOVES,
+    JOB_MOVES,
+    PULL_MOVES,
+    STUDY_MOVES,
+    CommitmentState,
+    DeliveryState,
+    JobState,
+    PullState,
+    State,
+    StudyState,
+)
 
-Row = Study | Job | Delivery
-Leased = TypeVar("Leased", Job, Delivery)
+Row = Study | Job | Delivery | Commitment | Pull
+Leased = TypeVar("Leased", Job, Delivery, Commitment, Pull)
+LeasedKind = type[Job] | type[Delivery] | type[Commitment] | type[Pull]
 
 _TABLES: Mapping[type[Row], tuple[Mapping[State, frozenset[State]], type[State]]] = {
     Study: (STUDY_MOVES, StudyState),
     Job: (JOB_MOVES, JobState),
     Delivery: (DELIVERY_MOVES, DeliveryState),
+    Commitment: (COMMITMENT_MOVES, CommitmentState),
+    Pull: (PULL_MOVES, PullState),
 }
-_WAITING: Mapping[type[Job] | type[Delivery], State] = {Job: JobState.QUEUED, Delivery: DeliveryState.PENDING}
-_WORKING: Mapping[type[Job] | type[Delivery], State] = {Job: JobState.INFERRING, Delivery: DeliveryState.SENDING}
-_FAILED: Mapping[type[Job] | type[Delivery], State] = {Job: JobState.FAILED, Delivery: DeliveryState.FAILED}
+_WAITING: Mapping[LeasedKind, State] = {
+    Job: JobState.QUEUED,
+    Delivery: DeliveryState.PENDING,
+    Commitment: CommitmentState.PENDING,
+    Pull: PullState.PENDING,
+}
+_WORKING: Mapping[LeasedKind, State] = {
+    Job: JobState.INFERRING,
+    Delivery: DeliveryState.SENDING,
+    Commitment: CommitmentState.SENDING,
+    Pull: PullState.PULLING,
+}
+_FAILED: Mapping[LeasedKind, State] = {
+    Job: JobState.FAILED,
+    Delivery: DeliveryState.FAILED,
+    Commitment: CommitmentState.FAILED,
+    Pull: PullState.FAILED,
+}
 
 
 def begin(session: Session, row: Row, now: datetime, reason: str) -> None:
@@ -34,6 +64,11 @@ def begin(session: Session, row: Row, now: datetime, reason: str) -> None:
 def note_begin(session: Session, row: Row, now: datetime, reason: str) -> None:
     """Write the first line of the timeline of a row that is in the database already."""
     _note(session, row, old="", now=now, reason=reason)
+
+
+def note(session: Session, row: Row, now: datetime, reason: str) -> None:
+    """Write a line into the timeline of a row that stays in its state."""
+    _note(session, row, old=row.state, now=now, reason=reason)
 
 
 def advance(session: Session, row: Row, new: State, *, now: datetime, reason: str = "", **changes: Any) -> bool:

@@ -20,9 +20,10 @@ ALLOWED_KEYS = frozenset(
         # what structlog adds
         "event", "level", "timestamp", "role", "library", "error", "trace", "text", "reason",
         # row ids
-        "study", "series", "instance", "job", "report", "delivery",
+        "study", "series", "instance", "job", "report", "delivery", "commitment", "pull",
         # states, names from the settings, codes
-        "old", "new", "state", "destination", "kind", "calling_ae", "status", "code", "model", "version", "digest",
+        "old", "new", "state", "destination", "source", "kind", "calling_ae", "address", "status", "code", "model",
+        "version", "digest",
         # counts and measures
         "association", "attempt", "bytes", "count", "seconds", "tokens", "pid", "port", "exit_code", "revision",
         "due_in_s",

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from sqlalchemy import Column, DateTime, Dialect, Index, LargeBinary, TypeDecorator, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, DateTime, Dialect, Index, LargeBinary, TypeDecorator, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from dicom_node.states import ACTIVE_JOB_STATES, DeliveryState, JobState, StudyState
+from dicom_node.states import ACTIVE_JOB_STATES, CommitmentState, DeliveryState, JobState, PullState, StudyState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -34,6 +34,14 @@ class DeliveryKind(StrEnum):
     ORU = "oru"  # HL7 ORU^R01 by MLLP
 
 
+class StepStatus(StrEnum):
+    """Performed Procedure Step Status (0040,0252), PS3.3 C.4.14"""
+
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+
+
 class Study(SQLModel, table=True):
     """One DICOM study (PS3.3 A.1.2) as far as it has come."""
 
@@ -43,6 +51,13 @@ class Study(SQLModel, table=True):
     study_instance_uid: str = Field(unique=True, max_length=64)
     state: str = StudyState.RECEIVING
     last_received_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    # Whoever sent it ended the association that it came on: by releasing it, or by breaking it off.
+    released_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    broken_off_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    # What an image says, so that orders, final reports and merges find it; empty until one was looked at.
+    accession_number: str = Field(default="", index=True)  # (0008,0050)
+    patient_id: str = Field(default="", index=True)  # (0010,0020)
+    issuer_of_patient_id: str = ""  # (0010,0021)
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -60,14 +75,19 @@ class Instance(SQLModel, table=True):
     """One received object. The same UID with other bytes is a second row: nothing received is thrown away."""
 
     __tablename__: ClassVar[str] = "instance"
-    __table_args__ = (UniqueConstraint("sop_instance_uid", "sha256"),)
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "variant"),
+        Index("instance_without_digest", "id", sqlite_where=text("sha256 = ''"), postgresql_where=text("sha256 = ''")),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     series_id: int = Field(foreign_key="series.id", index=True)
     sop_class_uid: str = Field(max_length=64)
     sop_instance_uid: str = Field(max_length=64)
+    variant: int = 0  # other bytes under the same UID are 1, 2, …
     transfer_syntax_uid: str = Field(max_length=64)
-    sha256: str = Field(max_length=64)  # of the data set as received
+    size_bytes: int = Field(default=0, sa_type=BigInteger)  # of the data set as received
+    sha256: str = Field(default="", max_length=64)  # of the same; made when nothing is received, empty until then
     path: str  # below Settings.instances_dir
     calling_ae: str
     received_at: datetime = Field(sa_type=UtcDateTime)
@@ -79,6 +99,35 @@ class Instance(SQLModel, table=True):
     manufacturer: str = ""  # (0008,0070)
     burned_in_annotation: str = ""  # (0028,0301)
     has_pixels: bool = False  # (7FE0,0010) is there
+
+
+class PerformedStep(SQLModel, table=True):
+    """A Modality Performed Procedure Step (PS3.4 F.7) in one study; grouped procedures make a row for each study."""
+
+    __tablename__: ClassVar[str] = "performed_step"
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "study_instance_uid"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    sop_instance_uid: str = Field(max_length=64)
+    study_instance_uid: str = Field(max_length=64, index=True)  # of a study that may have no image yet
+    status: str = StepStatus.IN_PROGRESS
+    instances: str = "{}"  # JSON of what it made: SOP Class UID by SOP Instance UID
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Declaration(SQLModel, table=True):
+    """Somebody said that a study is complete, as soon as an instance is here; a row for each instance that was named.
+
+    Rows of one study and one reason belong together. They are deleted when the study was closed and nothing is missing.
+    """
+
+    __tablename__: ClassVar[str] = "declaration"
+
+    id: int | None = Field(default=None, primary_key=True)
+    study_instance_uid: str = Field(max_length=64, index=True)  # of a study that may have no image yet
+    reason: str  # who said so, in words for the timeline
+    sop_instance_uid: str | None = Field(default=None, max_length=64)  # None: no instance was named
+    created_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class Job(SQLModel, table=True):
@@ -153,6 +202,132 @@ class Delivery(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class Commitment(SQLModel, table=True):
+    """A request for storage commitment (PS3.4 J.3.2). PENDING rows are the outbox of its results."""
+
+    __tablename__: ClassVar[str] = "commitment"
+    __table_args__ = (UniqueConstraint("calling_ae", "transaction_uid"), Index("commitment_due", "state", "due_at"))
+
+    id: int | None = Field(default=None, primary_key=True)
+    transaction_uid: str = Field(max_length=64)
+    calling_ae: str
+    requestor: str  # address and port that the request came from: they name its association while that is open
+    requested: str  # JSON of `commitment.references_to_json`
+    failures: str = "[]"  # JSON of `commitment_result.failures_to_json`: what was found wanting, as told last
+    state: str = CommitmentState.PENDING
+    priority: int = 5
+    attempts: int = 0
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reason: str = ""  # what was told, or why it could not be, in words
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Pull(SQLModel, table=True):
+    """A study that a source was or will be asked for: a named one, or the newest prior of one that is here."""
+
+    __tablename__: ClassVar[str] = "pull"
+    __table_args__ = (
+        UniqueConstraint("source", "prior_of"),
+        Index(
+            "one_pull_of_a_named_study",
+            "source",
+            "study_instance_uid",
+            unique=True,
+            sqlite_where=text("prior_of IS NULL"),
+            postgresql_where=text("prior_of IS NULL"),
+        ),
+        Index("pull_due", "state", "due_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    source: str  # its name in the settings
+    study_instance_uid: str = Field(default="", max_length=64, index=True)  # of a prior: empty until it is found
+    prior_of: int | None = Field(default=None, foreign_key="study.id")
+    for_comparison: bool = False  # the study comes as a prior and was not here before: it is never drafted
+    instance_count: int = 0  # (0020,1208) when it was found; 0: the source does not say
+    state: str = PullState.PENDING
+    priority: int = 5
+    attempts: int = 0
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reason: str = ""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class InboundMessage(SQLModel, table=True):
+    """An HL7 message as it came, committed before it was acknowledged together with what it changed."""
+
+    __tablename__: ClassVar[str] = "inbound_message"
+    __table_args__ = (UniqueConstraint("sending_application", "sending_facility", "control_id", "sha256"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    sending_application: str  # MSH-3
+    sending_facility: str  # MSH-4
+    control_id: str  # MSH-10
+    message_type: str  # MSH-9: ORM^O01
+    raw: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    sha256: str = Field(max_length=64)
+    is_used: bool  # False: kept, and nothing came of it
+    reason: str  # what came of it, in words
+    received_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Order(SQLModel, table=True):
+    """An imaging order as the RIS last told it."""
+
+    __tablename__: ClassVar[str] = "imaging_order"
+
+    id: int | None = Field(default=None, primary_key=True)
+    message_id: int = Field(foreign_key="inbound_message.id")  # the last that changed it
+    accession_number: str = Field(default="", index=True)
+    study_instance_uid: str = Field(default="", max_length=64, index=True)
+    placer_order_number: str = Field(default="", index=True)  # EI as HL7 writes it: PLC1^RIS
+    filler_order_number: str = Field(default="", index=True)  # EI
+    requested_procedure_id: str = ""
+    scheduled_step_id: str = ""
+    procedure_code: str = ""  # OBR-4.1
+    procedure_text: str = ""  # OBR-4.2
+    reason_for_study: str = ""
+    priority: int = 5  # 0 is the most urgent
+    patient_identifiers: str = "[]"  # JSON of `patients.identifiers_to_json`
+    is_cancelled: bool = False
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class FinalReport(SQLModel, table=True):
+    """What a radiologist reported at last: it closes the case, and drafts are compared with it."""
+
+    __tablename__: ClassVar[str] = "final_report"
+
+    id: int | None = Field(default=None, primary_key=True)
+    message_id: int = Field(foreign_key="inbound_message.id")
+    accession_number: str = Field(default="", index=True)
+    study_instance_uid: str = Field(default="", max_length=64, index=True)
+    placer_order_number: str = ""  # EI
+    filler_order_number: str = ""  # EI
+    patient_identifiers: str = "[]"  # JSON of `patients.identifiers_to_json`
+    status: str  # OBR-25: F final, C corrected
+    findings: str = ""  # what its OBX-3 calls findings
+    impression: str = ""
+    text: str  # all of it
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class PatientMerge(SQLModel, table=True):
+    """Two identifiers of one person (ADT^A40): those before are read as those that survive."""
+
+    __tablename__: ClassVar[str] = "patient_merge"
+
+    id: int | None = Field(default=None, primary_key=True)
+    message_id: int = Field(foreign_key="inbound_message.id")
+    prior_id: str = Field(index=True)  # MRG-1.1
+    surviving_id: str = Field(index=True)  # PID-3.1
+    identifiers: str  # JSON of `patients.identifiers_to_json`: both, with who assigned them
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class Transition(SQLModel, table=True):
     """The timeline: every change of a state, when and why, in words."""
 
@@ -160,7 +335,7 @@ class Transition(SQLModel, table=True):
     __table_args__ = (Index("transition_row", "row_kind", "row_id"),)
 
     id: int | None = Field(default=None, primary_key=True)
-    row_kind: str  # study, job or delivery
+    row_kind: str  # study, job, delivery, commitment or pull
     row_id: int
     old: str  # empty when the row was made
     new: str

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node import logs
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.lifecycle import LeasedKind
 from dicom_node.lifecycle import return_orphans as _return_orphans
 from dicom_node.models import Delivery, Job
 from dicom_node.settlement import settle_job
@@ -39,7 +40,7 @@ def return_orphans(
     sessions: Sessions,
     settings: Settings,
     now: datetime,
-    kind: type[Job] | type[Delivery],
+    kind: LeasedKind,
     leased_before: datetime | None = None,
 ) -> None:
     """Put back claimed rows whose lease ended before `leased_before` (default: now)."""
@@ -54,9 +55,7 @@ def return_orphans(
                 settle_job(session, row, now)
 
 
-def take_over(
-    engine: Engine, sessions: Sessions, settings: Settings, now: datetime, kind: type[Job] | type[Delivery]
-) -> Lock:
+def take_over(engine: Engine, sessions: Sessions, settings: Settings, now: datetime, kind: LeasedKind) -> Lock:
     """If this process is the only one that works on such rows, put back all that are claimed.
 
     Keep the returned lock for the life of the process: while it lives, nobody else takes its rows for orphans.

@@ -19,7 +19,8 @@ class PartFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._size = self._begun = 0  # bytes written; of these, the disk was told to begin with
+        self._is_kept = False
+        self.size = self._begun = 0  # bytes written; of these, the disk was told to begin with
         with storage_full():
             self._file: int | None = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
 
@@ -28,27 +29,37 @@ class PartFile:
         with storage_full():
             for first in range(0, len(pieces), _MOST_PIECES):
                 self._write(pieces[first : first + _MOST_PIECES])
-            if self._size - self._begun >= EARLY_WRITE_BYTES:
-                _begin_write_back()(self._handle, self._begun, self._size - self._begun)
-                self._begun = self._size
+        if self.size - self._begun >= EARLY_WRITE_BYTES:
+            self.begin_write_back()
+
+    def begin_write_back(self) -> None:
+        """Let the disk begin with what it was not told of, and do not wait."""
+        _begin_write_back()(self._handle, self._begun, self.size - self._begun)
+        self._begun = self.size
+
+    def rename(self, path: Path) -> None:
+        """Give the file the name under which it stays."""
+        with storage_full():
+            os.rename(self.path, path)
+        self.path = path
 
     def sync(self) -> None:
         """Return when the content is on the disk."""
         with storage_full():
             os.fsync(self._handle)
 
-    def rename(self, path: Path) -> None:
-        """Give the file its name, in the place of one that has it."""
-        with storage_full():
-            self.path.rename(path)
-        self.path = path
-        self._close()
+    def keep(self) -> None:
+        """Closing leaves the file where it is; otherwise it removes it."""
+        self._is_kept = True
 
-    def discard(self) -> None:
-        """Close and remove the file, unless it was renamed."""
-        if self._file is not None:
-            self._close()
-            with suppress(OSError):  # start-up removes it then
+    def close(self) -> None:
+        """Close the file, and remove it unless it is kept. Harmless when it is closed already."""
+        if self._file is None:
+            return
+        os.close(self._file)
+        self._file = None
+        if not self._is_kept:
+            with suppress(OSError):  # start-up finds it then
                 self.path.unlink(missing_ok=True)
 
     @property
@@ -60,13 +71,8 @@ class PartFile:
     def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
         while pieces:
             written = os.writev(self._handle, pieces)
-            self._size += written
+            self.size += written
             pieces = _after(pieces, written)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
 
 
 @contextmanager

@@ -20,10 +20,19 @@ ROLES = {
     "worker": "workers.run:run",
     "scp": "dicom_node.receive.scp:run",
     "relay": "integration.relay:run",
+    "web": "dicom_node.web.app:run",
     "sweep": "dicom_node.receive.sweep:run",
+    "puller": "dicom_node.pull.run:run",
+    "hl7": "integration.inbound:run",
 }
 
 _log = logs.get("roles")
+
+
+def roles_of(settings: Settings) -> tuple[str, ...]:
+    """The roles that have something to do under these settings."""
+    is_idle = {"puller": not settings.sources, "hl7": settings.hl7_port is None}
+    return tuple(role for role in ROLES if not is_idle.get(role))
 
 
 def play(role: str, settings: Settings, *, supervised: bool) -> int:

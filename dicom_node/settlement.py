@@ -6,11 +6,14 @@ from sqlmodel import Session, select
 
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, Job, Report
-from dicom_node.states import DeliveryState, JobState
+from dicom_node.states import CLOSED, DeliveryState, JobState
 
 
 def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
-    """The last delivery ends its job; a failed one fails it. The lock lets two last deliveries see each other."""
+    """The last delivery, or its cancelling, ends its job; a failed one fails it.
+
+    The lock lets two last deliveries see each other.
+    """
     report = session.get_one(Report, delivery.report_id)
     job = session.exec(select(Job).where(Job.id == report.job_id).with_for_update()).one()
     if job.state != JobState.REPORTED:
@@ -22,3 +25,5 @@ def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
     states = session.exec(select(Delivery.state).where(Delivery.report_id == report.id)).all()
     if all(state == DeliveryState.DELIVERED for state in states):
         advance(session, job, JobState.DONE, now=now, reason="every destination has it")
+    elif all(state in (DeliveryState.DELIVERED, DeliveryState.CANCELLED) for state in states):
+        advance(session, job, JobState.DONE, now=now, reason=CLOSED)

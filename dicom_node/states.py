@@ -23,9 +23,24 @@ class DeliveryState(StrEnum):
     SENDING = "sending"  # a relay holds the lease
     DELIVERED = "delivered"  # the peer acknowledged
     FAILED = "failed"  # refused, or attempts used up
+    CANCELLED = "cancelled"  # never sent: the RIS has the final report
 
 
-State = StudyState | JobState | DeliveryState
+class CommitmentState(StrEnum):
+    PENDING = "pending"  # the result is due at due_at
+    SENDING = "sending"  # an scp holds the lease: it looks at the files, then sends what it found
+    DELIVERED = "delivered"  # whoever asked has the result, good or bad
+    FAILED = "failed"  # refused, nowhere to send it, or attempts used up
+
+
+class PullState(StrEnum):
+    PENDING = "pending"  # due at due_at
+    PULLING = "pulling"  # a process holds the lease
+    DONE = "done"  # the source sent all that it has
+    FAILED = "failed"  # refused, or attempts used up
+
+
+State = StudyState | JobState | DeliveryState | CommitmentState | PullState
 
 STUDY_MOVES: Mapping[State, frozenset[State]] = {
     StudyState.RECEIVING: frozenset({StudyState.COMPLETE}),
@@ -42,14 +57,33 @@ JOB_MOVES: Mapping[State, frozenset[State]] = {
 }
 
 DELIVERY_MOVES: Mapping[State, frozenset[State]] = {
-    DeliveryState.PENDING: frozenset({DeliveryState.SENDING}),
-    DeliveryState.SENDING: frozenset({DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.FAILED}),
+    DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED}),
+    DeliveryState.SENDING: frozenset(
+        {DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.CANCELLED}
+    ),
     DeliveryState.FAILED: frozenset({DeliveryState.PENDING}),
     DeliveryState.DELIVERED: frozenset(),
+    DeliveryState.CANCELLED: frozenset(),
+}
+
+COMMITMENT_MOVES: Mapping[State, frozenset[State]] = {
+    CommitmentState.PENDING: frozenset({CommitmentState.SENDING}),
+    CommitmentState.SENDING: frozenset({CommitmentState.DELIVERED, CommitmentState.PENDING, CommitmentState.FAILED}),
+    CommitmentState.FAILED: frozenset({CommitmentState.PENDING}),
+    CommitmentState.DELIVERED: frozenset({CommitmentState.PENDING}),
+}
+
+PULL_MOVES: Mapping[State, frozenset[State]] = {
+    PullState.PENDING: frozenset({PullState.PULLING}),
+    PullState.PULLING: frozenset({PullState.DONE, PullState.PENDING, PullState.FAILED}),
+    PullState.DONE: frozenset({PullState.PENDING}),  # the study has grown, or an operator asked
+    PullState.FAILED: frozenset({PullState.PENDING}),
 }
 
 # Why a job is skipped when nothing new is to be drafted: the study stands where its earlier revision stands.
 UNCHANGED = "a draft was made from the same image already"
+# Why nothing more of a study is drafted or sent.
+CLOSED = "the RIS has the final report"
 
 # A study has at most one job in one of these; the database holds it by a partial unique index.
 ACTIVE_JOB_STATES = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED)

@@ -1,21 +1,25 @@
-"""Received objects as files, byte for byte, each named by the hash of its data set."""
+"""Received objects as files, byte for byte."""
 
 import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import EIO
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
-from dicom_node.hashing import StreamDigest
 from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, fsync_folder, storage_full
 
-_UNFINISHED = ".part"
+_UNFINISHED, _FINISHED = ".part", ".dcm"
 _FOLDERS = 256
+_FILES_IN_TURN = 64  # in one folder, before the next: files that come together share the fsync of theirs
+_PIECE_BYTES = 1024 * 1024
+_META_GROUP_LENGTH_END = 144  # PS3.10 7.1: preamble, prefix, (0002,0000) with its value of four bytes
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,16 @@ class StoredFile:
     """A file under its name and what its row must know of it."""
 
     path: str  # below the store's root
-    sha256: str  # of the data set as received
+    size_bytes: int  # of the data set as received
 
 
 class Unfinished:
     """An object on its way to the disk: written as it comes, then sealed or discarded."""
 
-    def __init__(self, store: "InstanceStore", part: PartFile, digest: StreamDigest) -> None:
+    def __init__(self, store: "InstanceStore", part: PartFile) -> None:
         self._store = store
         self._part = part
-        self._digest = digest
+        self._prefix_bytes = part.size
 
     @property
     def path(self) -> Path:
@@ -40,77 +44,82 @@ class Unfinished:
         return self._part.path
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
-        """Append pieces of the data set; they must stay as they are until the next call has returned.
-
-        Raises StorageFull when the disk has no room or cannot be written.
-        """
+        """Append pieces of the data set. Raises StorageFull when the disk has no room or cannot be written."""
         self._store.require_room(sum(map(len, pieces)))
-        self._digest.update(pieces, has_cores_to_spare=self._store.has_cores_to_spare())
         self._part.write(pieces)
 
-    def seal(self) -> StoredFile:
-        """Make the content durable and give the file its name; `InstanceStore.settle` makes the name durable.
+    def begin_write_back(self) -> None:
+        """Nothing more will be written: let the disk begin, and do not wait."""
+        self._part.begin_write_back()
 
-        Raises StorageFull; then nothing is left of it.
+    def seal(self) -> StoredFile:
+        """Give the file its name and make its content durable; `InstanceStore.settle` makes the name durable.
+
+        Raises StorageFull.
         """
-        try:
-            self._part.sync()  # the digest is still being made
-            sha256 = self._digest.hexdigest()
-            path = Path(sha256[:2]) / f"{sha256}.dcm"
-            # What was acknowledged stays as it is, file meta information and all: a name means whole content on disk.
-            if not (self._store.root / path).exists():
-                self._part.rename(self._store.root / path)
-        finally:
-            self.discard()
-        return StoredFile(str(path), sha256)
+        path = self._part.path.with_suffix(_FINISHED)
+        self._part.rename(path)  # first: one commit of the file system's journal has both, name and content
+        self._part.sync()
+        return StoredFile(str(path.relative_to(self._store.root)), self._part.size - self._prefix_bytes)
+
+    def keep(self) -> None:
+        """From now on a row may name the file: it is not discarded any more."""
+        self._part.keep()
 
     def discard(self) -> None:
-        """Close it, and remove what has no name yet. Harmless when it is sealed or discarded already."""
-        self._part.discard()
+        """Close the file, and remove it unless it is kept. Harmless when that is done already."""
+        self._part.close()
         self._store.forget(self)
 
 
 class InstanceStore:
-    """Part 10 files below one folder, in 256 sub-folders."""
+    """Part 10 files below one folder, in 256 sub-folders. A name is used once and never again."""
 
     def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
         self.root = root
         self._min_free_bytes = min_free_bytes
-        self._token = secrets.token_hex(4)  # process numbers come again, in a container soon
+        self._token = secrets.token_hex(8)
         self._numbers = count()
         self._in_flight: set[Unfinished] = set()
-        self._cores = os.cpu_count() or 1
-        self._hashers = ThreadPoolExecutor(max_workers=self._cores, thread_name_prefix="sha256")
         for number in range(_FOLDERS):
             (root / f"{number:02x}").mkdir(parents=True, exist_ok=True)
         fsync_folder(root)
 
     def begin(self, prefix: bytes) -> Unfinished:
-        """A new file that begins with the prefix: what comes before the data set and is not part of its hash.
+        """A new file that begins with the prefix: what comes before the data set.
 
         Raises StorageFull when the disk has no room or cannot be written.
         """
         self.require_room(len(prefix))
         number = next(self._numbers)
-        path = self.root / f"{number % _FOLDERS:02x}" / f"{self._token}-{number}{_UNFINISHED}"
-        part = PartFile(path)
+        folder = number // _FILES_IN_TURN % _FOLDERS
+        part = PartFile(self.root / f"{folder:02x}" / f"{self._token}-{number}{_UNFINISHED}")
         part.write([prefix])
-        unfinished = Unfinished(self, part, StreamDigest(self._hashers))
+        unfinished = Unfinished(self, part)
         self._in_flight.add(unfinished)
         return unfinished
 
     def forget(self, unfinished: Unfinished) -> None:
         self._in_flight.discard(unfinished)
 
-    def has_cores_to_spare(self) -> bool:
-        """Whether each object in flight can have two: one to receive and one to hash."""
-        return 2 * len(self._in_flight) <= self._cores
+    def is_idle(self) -> bool:
+        """Whether nothing is being received."""
+        return not self._in_flight
 
     def settle(self, files: Iterable[StoredFile]) -> None:
         """Make the names of sealed files durable: when this returns they survive a power cut. Raises StorageFull."""
         for folder in {Path(file.path).parent for file in files}:
             with storage_full():
                 fsync_folder(self.root / folder)
+
+    def sha256(self, file: StoredFile) -> str:
+        """64 hex digits, of the data set in the file. Raises OSError when it cannot be read."""
+        digest = sha256()
+        with (self.root / file.path).open("rb") as content:
+            content.seek(_data_set_at(content, file.size_bytes))
+            for piece in iter(lambda: content.read(_PIECE_BYTES), b""):
+                digest.update(piece)
+        return digest.hexdigest()
 
     def require_room(self, size: int) -> None:
         """Raise StorageFull unless so many bytes fit above the reserve, beside what is in flight."""
@@ -146,8 +155,22 @@ class InstanceStore:
 
     def paths(self) -> Iterator[str]:
         """Every whole file, as rows name it."""
-        return (str(p.relative_to(self.root)) for p in self.root.glob("??/*.dcm"))
+        return (str(p.relative_to(self.root)) for p in self.root.glob(f"??/*{_FINISHED}"))
 
     def _free_bytes(self) -> int:
         with storage_full():
             return shutil.disk_usage(self.root).free
+
+
+def _data_set_at(part10: BinaryIO, size_bytes: int) -> int:
+    """Where the data set begins. A row of schema 0003 or older does not know its size, 0; the file's head does.
+
+    Raises OSError if the file is shorter than what was received.
+    """
+    if size_bytes:
+        before = os.fstat(part10.fileno()).st_size - size_bytes
+        if before < 0:
+            raise OSError(EIO, "the file is shorter than what was received")
+        return before
+    head = part10.read(_META_GROUP_LENGTH_END)
+    return len(head) + int.from_bytes(head[-4:], "little")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from dicom_node import logs
 from dicom_node.config import Settings
 from dicom_node.database import migrate, open_database
-from dicom_node.roles import ROLES, stop_on_signals
+from dicom_node.roles import roles_of, stop_on_signals
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
 _HEALTHY_AFTER_S = 5.0
@@ -75,7 +75,7 @@ def up(settings: Settings) -> int:
     stop = threading.Event()
     stop_on_signals(stop)
     migrate(open_database(settings))
-    children = [Child(role) for role in ROLES]
+    children = [Child(role) for role in roles_of(settings)]
     while not stop.is_set():
         for child in children:
             child.look()

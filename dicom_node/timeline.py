@@ -7,7 +7,7 @@ from sqlmodel import Session, col, func, or_, select
 
 from dicom_node.flags import flags_from_json, remark
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
-from dicom_node.states import ACTIVE_JOB_STATES, UNCHANGED, DeliveryState, JobState, StudyState
+from dicom_node.states import ACTIVE_JOB_STATES, CLOSED, UNCHANGED, DeliveryState, JobState, StudyState
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,24 @@ def timeline(session: Session, study: Study) -> list[Moment]:
 
 
 def _words(move: Transition) -> str:
-    step = f"{move.old} → {move.new}" if move.old else move.new
+    step = f"{move.old} → {move.new}" if move.old not in ("", move.new) else move.new
     return f"{move.row_kind} {move.row_id}: {step}" + (f" ({move.reason})" if move.reason else "")
 
 
 def _where(session: Session, study: Study, job: Job | None) -> tuple[str, str]:
     if job is None or (study.state == StudyState.RECEIVING and job.state not in ACTIVE_JOB_STATES):
         return str(study.state), "images may still come"
-    is_reported = job.state == JobState.REPORTED
-    why = _deliveries(session, job) if is_reported else _JOB_WORDS.get(JobState(job.state), job.reason)
+    why = _why(session, job)
     report = session.exec(select(Report).where(Report.job_id == job.id)).first()
     if report is None:
         return job.state, why
     return job.state, remark(why, flags_from_json(report.flags), is_synthetic=report.model_is_synthetic)
+
+
+def _why(session: Session, job: Job) -> str:
+    if job.state == JobState.REPORTED:
+        return _deliveries(session, job)
+    return job.reason if job.reason == CLOSED else _JOB_WORDS.get(JobState(job.state), job.reason)
 
 
 def _deliveries(session: Session, job: Job) -> str:

@@ -1,12 +1,29 @@
-"""TLS for DICOM and MLLP: both ends show a certificate, and only ciphers with forward secrecy are spoken."""
+"""TLS for DICOM and MLLP by BCP 195 (RFC 9325), as PS3.15 B.12 and, older, B.9 and B.10 take it over.
+
+Both ends show a certificate. Spoken are TLS 1.2 and 1.3, with nothing but forward secrecy and authenticated encryption.
+"""
 
 import ssl
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
+from dicom_node import logs
+from dicom_node.certificates import expires_at
+from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Tls
+from dicom_node.errors import Permanent
 
-# BCP 195 (RFC 9325 4.2), which PS3.15 B.9 takes over: ECDHE for forward secrecy, AEAD for the data.
-# TLS 1.3 has no others.
-_TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+# RFC 9325 4.2 for TLS 1.2; TLS 1.3 has no others. Security level 2 leaves out RSA keys below 2048 bits, curves below
+# 224 and SHA-1 (RFC 9325 4.5).
+_CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
+_LOOK_EVERY_S = 1.0
+_RENEW_AFTER_S = 86_400.0  # RFC 9325 3.4: the keys of session tickets, which a context makes, are not to live long
+_WARN_BEFORE = timedelta(days=14)
+
+_log = logs.get("tls")
 
 
 def client_context(tls: Tls) -> ssl.SSLContext:
@@ -22,13 +39,94 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 
     Raises OSError if a file is missing or is not what the setting says.
     """
-    return _mutual(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+    context = _mutual(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+    # A sender that closes without reading its TLS 1.3 tickets resets the connection under its own last words.
+    context.num_tickets = 0
+    return context
+
+
+class RenewingContext:
+    """The context of the certificate files as they are now, so that they can be replaced under a running node.
+
+    Whoever is connected stays connected. A replacement that cannot be used (half of it is there, key and certificate do
+    not belong together) is logged once, and the context before it goes on.
+    """
+
+    def __init__(
+        self,
+        tls: Tls,
+        make: Callable[[Tls], ssl.SSLContext],
+        *,
+        clock: Clock = utc_now,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises Permanent if a file is missing or is not what the setting says."""
+        self._tls = tls
+        self._make = make
+        self._clock = clock
+        self._timer = timer
+        self._lock = threading.Lock()
+        try:
+            self._renew()
+        except OSError as error:
+            raise Permanent(f"{tls.certificate}, {tls.key} and {tls.ca} make no TLS: {words_of(error)}") from error
+
+    def current(self) -> ssl.SSLContext:
+        """The context to make the next connection with. The files are looked at once a second at most."""
+        with self._lock:
+            if self._timer() >= self._look_at:
+                self._look()
+            return self._context
+
+    def _look(self) -> None:
+        self._look_at = self._timer() + _LOOK_EVERY_S
+        if self._stamps() == self._seen and self._timer() < self._renew_at:
+            return
+        try:
+            self._renew()
+        except OSError as error:
+            _log.error("certificate_not_renewed", reason=words_of(error))
+
+    def _renew(self) -> None:
+        now = self._timer()
+        self._look_at, self._renew_at = now + _LOOK_EVERY_S, now + _RENEW_AFTER_S
+        self._seen = self._stamps()  # before they are read: what changes meanwhile is read again
+        context, left = self._make(self._tls), expires_at(self._tls.certificate) - self._clock()
+        self._context = context
+        say = _log.warning if left < _WARN_BEFORE else _log.info
+        say("certificate_loaded", due_in_s=int(left.total_seconds()))
+
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(path) for path in (self._tls.certificate, self._tls.key, self._tls.ca)]
+
+
+def words_of(error: OSError) -> str:
+    """Why TLS failed, in OpenSSL's words: they hold nothing that the other end said."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(error.verify_message)
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return (reason or error.strerror or str(error)).partition(" (_ssl.c")[0].lower().replace("_", " ")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written, replaced or made readable; None while there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def _mutual(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_TLS_1_2_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION  # RFC 9325 3.3, 3.5
+    context.set_ciphers(_CIPHERS)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cafile=tls.ca)
-    context.load_cert_chain(tls.certificate, tls.key)
+    if context.cert_store_stats()["crl"]:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    # A password of our own, or OpenSSL asks for that of an encrypted key at the terminal, and waits.
+    context.load_cert_chain(tls.certificate, tls.key, password="")
     return context

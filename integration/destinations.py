@@ -12,6 +12,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"  # the peer said that it has it
     RETRY = "retry"  # the same bytes may be taken later
     REJECTED = "rejected"  # the peer will never take these bytes: a person is needed
+    CANCELLED = "cancelled"  # not sent: nobody wants it any more
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from sqlmodel import Session, col, select
 from dicom_node.config import Settings
 from dicom_node.errors import InvalidHeader, InvalidOutput
 from dicom_node.flags import flags_from_json
-from dicom_node.models import Instance, Job, Report, Series
+from dicom_node.models import Instance, Job, Order, Report, Series, Study
+from dicom_node.orders import order_of, require_open_case
 from dicom_node.product import SYNTHETIC
 from dicom_node.storage import InstanceStore
+from integration.escape import unescape
 
 _SYNTHETIC_OPENING = f"{SYNTHETIC}: nothing below is about the patient."
 
@@ -29,6 +31,17 @@ class ModelIdentity:
     version: str
     digest: str  # 64 hex digits
     is_synthetic: bool  # for tests alone: it has learned from no patient's image
+
+
+@dataclass(frozen=True)
+class OrderNumbers:
+    """What the HL7 order says of the request, for images that do not; empty where nobody does."""
+
+    placer: tuple[str, ...] = ()  # EI: identifier, namespace, universal ID, its type
+    filler: tuple[str, ...] = ()  # EI
+    accession: str = ""
+    requested_procedure_id: str = ""
+    scheduled_step_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class ReportDocument:
     sending_application: str  # MSH-3
     sending_facility: str  # MSH-4
     processing_id: str  # MSH-11
+    order: OrderNumbers = OrderNumbers()
 
     @property
     def opening(self) -> str:
@@ -60,7 +74,10 @@ class ReportDocument:
 
 
 def load_document(session: Session, store: InstanceStore, settings: Settings, report_id: int) -> ReportDocument:
-    """Read one draft and the header of its image. Raises InvalidHeader when the file cannot be read."""
+    """Read one draft, the header of its image and the order that it answers.
+
+    Raises InvalidHeader when the file cannot be read, OrderConflict when the order is another patient's.
+    """
     report = session.get_one(Report, report_id)
     job = session.get_one(Job, report.job_id)
     instance = session.get_one(Instance, report.instance_id)
@@ -78,7 +95,33 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, re
         sending_application=settings.sending_application,
         sending_facility=settings.sending_facility,
         processing_id=settings.processing_id,
+        order=_numbers(order_of(session, session.get_one(Study, job.study_id))),
     )
+
+
+def _numbers(order: Order | None) -> OrderNumbers:
+    if order is None:
+        return OrderNumbers()
+    return OrderNumbers(
+        placer=_entity(order.placer_order_number),
+        filler=_entity(order.filler_order_number),
+        accession=order.accession_number,
+        requested_procedure_id=order.requested_procedure_id,
+        scheduled_step_id=order.scheduled_step_id,
+    )
+
+
+def _entity(number: str) -> tuple[str, ...]:
+    """number: EI as HL7 writes it."""
+    return tuple(map(unescape, number.split("^"))) if number else ()
+
+
+def require_same_case(session: Session, report_id: int) -> None:
+    """Raise CaseClosed or OrderConflict if, since the draft, the RIS has told what forbids to send it."""
+    report = session.get_one(Report, report_id)
+    study = session.get_one(Study, session.get_one(Job, report.job_id).study_id)
+    require_open_case(session, study)
+    order_of(session, study)
 
 
 def _model(report: Report) -> ModelIdentity:

@@ -10,7 +10,7 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 class Deframer:
     """Takes bytes as they come and gives whole messages; one for each connection.
 
-    Bytes before a start of block are ignored, and so is a block that is cut off by the start of the next one.
+    Bytes before a start of block are dropped, and so is a block that is cut off by the start of the next one.
     """
 
     def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
@@ -31,10 +31,20 @@ class Deframer:
                 messages.append(bytes(self._buffer[start + 1 : end]))
             del self._buffer[: end + len(END_OF_BLOCK)]
             self._searched = 0
+        start = self._buffer.find(START_OF_BLOCK)
+        del self._buffer[: start if start >= 0 else len(self._buffer)]
         self._searched = max(len(self._buffer) - 1, 0)
         if len(self._buffer) > self._max_bytes:
             raise PeerUnreachable(f"sent a message of more than {self._max_bytes} bytes")
         return messages
+
+    def __len__(self) -> int:
+        """The bytes so far of a message that is not complete; 0 between messages."""
+        return len(self._buffer)
+
+    def beginning(self, most: int) -> bytes:
+        """The first `most` bytes of a message that is not complete."""
+        return bytes(self._buffer[1 : 1 + most])
 
 
 def frame(message: bytes) -> bytes:

@@ -71,7 +71,7 @@ def build_oru(document: ReportDocument, destination: MllpDestination) -> str:
         _message_header(document, destination),
         _patient(header),
         _visit(header),
-        _order(header),
+        _order(document),
         _request(document, destination.result_status),
         _segment("TQ1", {1: "1", 9: _ROUTINE}),
         *_observations(document, destination.result_status),
@@ -125,21 +125,23 @@ def _visit(header: SourceHeader) -> str:
     return _segment("PV1", {1: "1", 2: _PATIENT_CLASS_UNKNOWN, 8: person(header.text("ReferringPhysicianName"))})
 
 
-def _order(header: SourceHeader) -> str:
-    order = read_order(header)
-    return _segment("ORC", {1: _RESULTS_FOLLOW, 2: escape(order.placer), 3: escape(order.filler), 5: _IN_PROCESS})
+def _order(document: ReportDocument) -> str:
+    order = read_order(document)
+    return _segment(
+        "ORC", {1: _RESULTS_FOLLOW, 2: components(*order.placer), 3: components(*order.filler), 5: _IN_PROCESS}
+    )
 
 
 def _request(document: ReportDocument, status: str) -> str:
     header = SourceHeader.of(document.evidence)
-    order = read_order(header)
+    order = read_order(document)
     procedure = next(map(coded, procedure_codes(header)), "")
     return _segment(
         "OBR",
         {
             1: "1",
-            2: escape(order.placer),
-            3: escape(order.filler),
+            2: components(*order.placer),
+            3: components(*order.filler),
             4: procedure or coded(REPORT),
             7: study_time(header, document.time_zone),
             16: person(header.text("RequestingPhysician")),

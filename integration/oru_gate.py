@@ -108,10 +108,10 @@ def _check_patient(message: _Message, document: ReportDocument) -> None:
 
 def _check_study(message: _Message, document: ReportDocument) -> None:
     header = SourceHeader.of(document.evidence)
-    order = read_order(header)
+    order = read_order(document)
     for name in ("ORC", "OBR"):
-        _equal(f"{name}-2", unescape(message.field(name, 2)), order.placer)
-        _equal(f"{name}-3", unescape(message.field(name, 3)), order.filler)
+        _equal(f"{name}-2", _entity(message.field(name, 2)), order.placer)
+        _equal(f"{name}-3", _entity(message.field(name, 3)), order.filler)
     _equal("OBR-18", unescape(message.field("OBR", 18)), order.accession)
     _equal("OBX-5, study", message.values(STUDY_INSTANCE_UID.value), [header.text("StudyInstanceUID")])
     _equal("OBX-5, SR", message.values(SR_SOP_INSTANCE_UID.value), [sr_sop_instance_uid(document)])
@@ -152,6 +152,10 @@ def _field(segment: _Segment, number: int) -> str:
 def _component(field: str, number: int) -> str:
     parts = field.split("^")
     return unescape(parts[number - 1]) if number <= len(parts) else ""
+
+
+def _entity(field: str) -> tuple[str, ...]:
+    return tuple(map(unescape, field.split("^"))) if field else ()
 
 
 def _authority(header: SourceHeader) -> str:

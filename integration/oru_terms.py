@@ -1,9 +1,8 @@
-"""The codes of the ORU and where the image keeps the order it answers."""
-
-from dataclasses import dataclass
+"""The codes of the ORU, and the numbers of the order that it answers."""
 
 from pydicom.sr.coding import Code
 
+from integration.document import OrderNumbers, ReportDocument
 from integration.source_header import SourceHeader
 
 DRAFT_STATUSES = ("P", "R")  # OBR-25, OBX-11; tables 0123, 0085: preliminary, or stored and not verified
@@ -13,29 +12,25 @@ SR_SOP_INSTANCE_UID = Code("SR_UID", "L", "SR SOP Instance UID")  # local: no st
 FINDINGS = Code("59776-5", "LN", "Procedure Findings")
 
 
-@dataclass(frozen=True)
-class Order:
-    """Identifiers of the order, from the image; empty where it has none."""
-
-    placer: str  # (0040,2016)
-    filler: str  # (0040,2017), else the accession number
-    accession: str  # (0008,0050)
-    requested_procedure_id: str  # (0040,1001)
-    scheduled_step_id: str  # (0040,0009)
-
-
-def read_order(header: SourceHeader) -> Order:
-    """Read the image's own attributes first, then its first request (PS3.3 10.6)."""
+def read_order(document: ReportDocument) -> OrderNumbers:
+    """The image's own attributes first, then its first request (PS3.3 10.6), then the HL7 order."""
+    header = SourceHeader.of(document.evidence)
     sources = (header, *header.items("RequestAttributesSequence")[:1])
+    told = document.order
 
     def first(keyword: str) -> str:
         return next(filter(None, (source.text(keyword) for source in sources)), "")
 
-    accession = first("AccessionNumber")
-    return Order(
-        placer=first("PlacerOrderNumberImagingServiceRequest"),
-        filler=first("FillerOrderNumberImagingServiceRequest") or accession,
+    accession = first("AccessionNumber") or told.accession
+    return OrderNumbers(
+        placer=_entity(first("PlacerOrderNumberImagingServiceRequest"), told.placer),
+        filler=_entity(first("FillerOrderNumberImagingServiceRequest"), told.filler) or _entity(accession, ()),
         accession=accession,
-        requested_procedure_id=first("RequestedProcedureID"),
-        scheduled_step_id=first("ScheduledProcedureStepID"),
+        requested_procedure_id=first("RequestedProcedureID") or told.requested_procedure_id,
+        scheduled_step_id=first("ScheduledProcedureStepID") or told.scheduled_step_id,
     )
+
+
+def _entity(of_image: str, told: tuple[str, ...]) -> tuple[str, ...]:
+    """An order number that the image has, with the namespace that the order has for the same number."""
+    return told if not of_image or told[:1] == (of_image,) else (of_image,)

@@ -10,10 +10,11 @@ from sqlalchemy import ColumnElement, CursorResult, false, not_, or_, update
 from sqlmodel import Session, col
 
 from dicom_node import logs
+from dicom_node.backoff import next_due
 from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions, make_sessions, open_database, require_current_schema
-from dicom_node.errors import NodeError, Transient
+from dicom_node.errors import CaseClosed, NodeError, Transient
 from dicom_node.lifecycle import advance, claim, put_back
 from dicom_node.models import Delivery
 from dicom_node.orphans import take_over
@@ -21,10 +22,9 @@ from dicom_node.rounds import persist, together
 from dicom_node.settlement import settle_job
 from dicom_node.states import DeliveryState
 from dicom_node.storage import InstanceStore
-from integration.backoff import next_due
 from integration.build import build_destinations
 from integration.destinations import Ack, Destination, Encoded, Outcome
-from integration.document import load_document, require_one_patient
+from integration.document import load_document, require_one_patient, require_same_case
 
 # Connect, associate, transfer, release: each may last one time-out.
 _TIMEOUTS_PER_SEND = 4
@@ -74,6 +74,8 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
     except (OSError, *AWAY) as error:
         log.warning("delivery_put_back", trace=logs.places(error))
         ack = Ack(Outcome.RETRY, "", "the database or the instance folder was away")
+    except CaseClosed as error:
+        ack = Ack(Outcome.CANCELLED, "", str(error))
     except NodeError as error:
         log.error("delivery_impossible", reason=str(error), trace=logs.places(error))
         ack = Ack(Outcome.REJECTED, "", str(error))
@@ -112,6 +114,7 @@ def _payload(teller: Teller, destination: Destination, delivery: Delivery) -> by
     """The bytes of this delivery: encoded at the first attempt, stored before they are sent, the same ever after."""
     with teller.sessions() as session:
         require_one_patient(session, delivery.report_id)
+        require_same_case(session, delivery.report_id)
         if delivery.payload is not None:
             return delivery.payload
         document = load_document(session, teller.store, teller.settings, delivery.report_id)
@@ -146,6 +149,8 @@ def _move(session: Session, settings: Settings, delivery: Delivery, ack: Ack, no
     if ack.outcome is Outcome.DELIVERED:
         words = ack.reason or "acknowledged"
         return advance(session, delivery, DeliveryState.DELIVERED, now=now, reason=words, ack_code=ack.code)
+    if ack.outcome is Outcome.CANCELLED:
+        return advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=ack.reason)
     if ack.outcome is Outcome.REJECTED:
         return advance(session, delivery, DeliveryState.FAILED, now=now, reason=ack.reason, ack_code=ack.code)
     due_at = next_due(delivery.attempts, now, first_s=settings.retry_after_s, longest_s=settings.max_retry_after_s)

@@ -25,4 +25,6 @@ def check_lines(flags: Iterable[str]) -> tuple[str, ...]:
 
 def clean(text: str) -> str:
     """Drop control characters (C0, DEL, C1) and lone surrogates; everything else stays as it is."""
+    if text.isprintable():  # then it has none, and most texts are
+        return text
     return "".join(character for character in text if unicodedata.category(character) not in _FORBIDDEN)

@@ -8,7 +8,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, BasicTextSRStorage
 
 from dicom_node.product import MANUFACTURER, MODEL_NAME, SYNTHETIC, software_version
-from integration.document import ReportDocument
+from integration.document import OrderNumbers, ReportDocument
 from integration.source_header import SourceHeader, tag_of
 from integration.sr_element import code_item, make_item, put, read_codes
 from integration.sr_identity import model_device_uid, node_device_uid, sr_series_instance_uid, sr_sop_instance_uid
@@ -47,7 +47,7 @@ COPIED_IF_PRESENT = (
     "PatientWeight",
     "TimezoneOffsetFromUTC",  # governs the copied Study Date and Time
 )
-_LONGEST_SH = 16  # characters, PS3.5 6.2
+_LONGEST_SH, _LONGEST_LO = 16, 64  # characters, PS3.5 6.2
 _ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")  # PS3.3 10.14
 _OTHER_ID = ("PatientID", "TypeOfPatientID", "IssuerOfPatientID")  # PS3.3 C.7.1.1
 
@@ -116,10 +116,13 @@ def describe_document(target: Dataset, document: ReportDocument) -> None:
     put(target, "AuthorObserverSequence", [_author(document)])
 
 
-def describe_references(target: Dataset, source: SourceHeader) -> None:
-    """The request that is answered and the image that was read. Source: PS3.3 C.17.2, C.17.2.1."""
-    if requests := source.items("RequestAttributesSequence"):
-        put(target, "ReferencedRequestSequence", [_request(source, request) for request in requests])
+def describe_references(target: Dataset, source: SourceHeader, order: OrderNumbers) -> None:
+    """The request that is answered and the image that was read. Source: PS3.3 C.17.2, C.17.2.1.
+
+    order: for what the image does not say of its only request, or for an image that names none.
+    """
+    if requests := _requests(source, order):
+        put(target, "ReferencedRequestSequence", requests)
     put(target, "PerformedProcedureCodeSequence", map(code_item, read_codes(source, "ProcedureCodeSequence")))
     series = make_item(
         SeriesInstanceUID=source.require("SeriesInstanceUID"), ReferencedSOPSequence=[image_reference(source)]
@@ -170,15 +173,25 @@ def _author(document: ReportDocument) -> Dataset:
     )
 
 
-def _request(source: SourceHeader, request: SourceHeader) -> Dataset:
+def _requests(source: SourceHeader, order: OrderNumbers) -> list[Dataset]:
+    requests = source.items("RequestAttributesSequence")
+    if len(requests) > 1:  # which of them the order is of cannot be told
+        return [_request(source, request, OrderNumbers()) for request in requests]
+    if not requests and order != OrderNumbers():
+        requests = (SourceHeader(Dataset(), ()),)
+    return [_request(source, request, order) for request in requests]
+
+
+def _request(source: SourceHeader, request: SourceHeader, order: OrderNumbers) -> Dataset:
     """Source: PS3.3 C.17.2, Referenced Request Sequence; values from PS3.3 10.6, Request Attributes Macro."""
+    placer, filler = ("".join(number[:1]) for number in (order.placer, order.filler))
     item = make_item(
         StudyInstanceUID=request.text("StudyInstanceUID") or source.require("StudyInstanceUID"),
         ReferencedStudySequence=[],
-        AccessionNumber=fitting(request, "AccessionNumber") or fitting(source, "AccessionNumber"),
-        PlacerOrderNumberImagingServiceRequest=request.text("PlacerOrderNumberImagingServiceRequest"),
-        FillerOrderNumberImagingServiceRequest=request.text("FillerOrderNumberImagingServiceRequest"),
-        RequestedProcedureID=request.text("RequestedProcedureID"),
+        AccessionNumber=fitting(request, "AccessionNumber") or _or_told(source, "AccessionNumber", order.accession),
+        PlacerOrderNumberImagingServiceRequest=_or_told(request, "PlacerOrderNumberImagingServiceRequest", placer),
+        FillerOrderNumberImagingServiceRequest=_or_told(request, "FillerOrderNumberImagingServiceRequest", filler),
+        RequestedProcedureID=_or_told(request, "RequestedProcedureID", order.requested_procedure_id),
         RequestedProcedureDescription=request.text("RequestedProcedureDescription"),
         RequestedProcedureCodeSequence=map(code_item, read_codes(request, "RequestedProcedureCodeSequence")),
     )
@@ -186,6 +199,13 @@ def _request(source: SourceHeader, request: SourceHeader) -> Dataset:
         put(item, "ReasonForTheRequestedProcedure", reason)
     _copy_items(item, request, keyword="IssuerOfAccessionNumberSequence", wanted=_ISSUER)
     return item
+
+
+def _or_told(request: SourceHeader, keyword: str, told: str) -> str:
+    """What the image says, else what the order says, if the element can hold it (PS3.5 6.2)."""
+    longest = _LONGEST_SH if dictionary_VR(tag_of(keyword)) == "SH" else _LONGEST_LO
+    is_holdable = len(told) <= longest and "\\" not in told
+    return fitting(request, keyword) or (told if is_holdable else "")
 
 
 def _copy_items(

@@ -1,17 +1,16 @@
 """The PACS as a destination: one association and one C-STORE for each attempt."""
 
 from io import BytesIO
-from ssl import SSLContext
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_context, evt
+from pynetdicom import build_context, evt
 from pynetdicom.association import Association
-from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.config import DicomDestination
 from dicom_node.models import DeliveryKind
+from dicom_node.requestor import Requestor
 from dicom_node.tls import client_context
 from integration.destinations import Ack, Encoded, Outcome
 from integration.document import ReportDocument
@@ -101,7 +100,7 @@ class StoreScu:
 
     def _associate(self, ds: Dataset, connections: list[evt.Event]) -> Association:
         to = self._destination
-        ae = _Scu(self._calling_ae)
+        ae = Requestor(self._calling_ae)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
         # A context for each syntax: so Explicit VR, in which we hold the bytes, is used wherever the PACS takes it.
         syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -155,21 +154,3 @@ def _rejection_in_words(assoc: Association) -> str:
     # PS3.8 9.3.4: result, source and reason of an A-ASSOCIATE-RJ
     answer = assoc.acceptor.primitive
     return f"{answer.result_str}, {answer.reason_str}".lower() if answer else "no reason given"
-
-
-class _Scu(AE):
-    def _create_socket(
-        self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
-    ) -> AssociationSocket:
-        sock = _ClosedSocket(assoc, address=address)
-        sock.tls_args = tls_args
-        return sock
-
-
-class _ClosedSocket(AssociationSocket):
-    """pynetdicom 3.0 forgets to close a socket that was never connected, or whose peer is gone."""
-
-    def _shutdown_socket(self) -> None:
-        super()._shutdown_socket()
-        if self.socket:
-            self.socket.close()

@@ -43,7 +43,7 @@ def build_sr(document: ReportDocument) -> Dataset:
     describe_series(report, document)
     describe_equipment(report, document)
     describe_document(report, document)
-    describe_references(report, source)
+    describe_references(report, source, document.order)
     describe_content(report, document)
     report.file_meta = _file_meta(report)
     _declare(report, _choose_terms(report, source.terms))

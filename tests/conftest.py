@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import structlog
+from postgres import Postgres
 from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 from waiting import free_port, wait_until
 
@@ -68,7 +67,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Defaults, with a data folder of the test's own and any free port."""
-    made = Settings(data_dir=tmp_path / "node", port=0, min_free_bytes=0)
+    made = Settings(data_dir=tmp_path / "node", port=0, http_port=0, min_free_bytes=0)
     made.data_dir.mkdir()
     return made
 
@@ -160,21 +159,30 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Engine]:
     """A throw-away PostgreSQL that trades durability for speed, reached by a socket in its own folder."""
-    initdb, postgres = require_peer("initdb"), require_peer("postgres")
+    initdb, program = require_peer("initdb"), require_peer("postgres")
+    careless = [f"-c{each}=off" for each in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")]
     with tempfile.TemporaryDirectory(prefix="test-postgres-", ignore_cleanup_errors=True) as folder:
-        as_user = _not_as_root(Path(folder))
-        make = [initdb, "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
-        subprocess.run([*make, "--no-sync"], check=True, capture_output=True, timeout=60, **as_user)
-        careless = [f"-c{each}=off" for each in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")]
-        serve = [postgres, "-D", f"{folder}/data", "-k", folder, "-h", "", "-cmax_connections=200", *careless]
-        with running(serve, stop_by=signal.SIGQUIT, **as_user):
-            url = f"postgresql+psycopg://postgres@/postgres?host={folder}"
-            server = create_engine(url, isolation_level="AUTOCOMMIT")
-            wait_until(lambda: _accepts(server), "PostgreSQL accepts connections")
-            with _opened(Settings(database_url=SecretStr(url))) as engine:
-                migrate(engine)
-            yield server
-            server.dispose()
+        postgres = Postgres(Path(folder), initdb, program, careless)
+        postgres.start()
+        server = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+        with _opened(Settings(database_url=SecretStr(postgres.url))) as engine:
+            migrate(engine)
+        yield server
+        server.dispose()
+        postgres.stop()
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of the test's own that keeps what it commits, schema current."""
+    initdb, program = require_peer("initdb"), require_peer("postgres")
+    with tempfile.TemporaryDirectory(prefix="test-postgres-", ignore_cleanup_errors=True) as folder:
+        postgres = Postgres(Path(folder), initdb, program)
+        postgres.start()
+        with _opened(Settings(database_url=SecretStr(postgres.url))) as engine:
+            migrate(engine)
+        yield postgres
+        postgres.stop()
 
 
 @contextmanager
@@ -184,26 +192,6 @@ def _opened(settings: Settings) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-def _not_as_root(folder: Path) -> dict[str, object]:
-    """PostgreSQL refuses to run as root: then it runs as Debian's user, in a folder that is theirs."""
-    if os.getuid() != 0:
-        return {}
-    try:
-        owner = pwd.getpwnam("postgres")
-    except KeyError:
-        pytest.skip("there is no user postgres, and PostgreSQL does not run as root")
-    os.chown(folder, owner.pw_uid, owner.pw_gid)
-    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": [], "cwd": str(folder)}
-
-
-def _accepts(server: Engine) -> bool:
-    try:
-        with server.connect():
-            return True
-    except OperationalError:
-        return False
 
 
 def _answers(client: Redis) -> bool:

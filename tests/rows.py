@@ -4,6 +4,7 @@ from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from doubles import NOON
@@ -12,7 +13,7 @@ from sqlmodel import Session, SQLModel, select
 
 from dicom_node import lifecycle
 from dicom_node.database import Sessions
-from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series, Study, Transition
+from dicom_node.models import Commitment, Delivery, DeliveryKind, Instance, Job, Report, Series, Study, Transition
 from dicom_node.receive.catalog import register
 from dicom_node.receive.header import read_header
 from dicom_node.storage import InstanceStore, StoredFile
@@ -69,15 +70,28 @@ def add_delivery(session: Session, report: Report | None = None, **columns: Any)
     return delivery
 
 
+def add_commitment(session: Session, **columns: Any) -> Commitment:
+    uid = f"1.2.{next(_numbers)}"
+    commitment = Commitment(
+        transaction_uid=uid, calling_ae="MODALITY", requestor="127.0.0.1:1", requested='[["1.2","1.3"]]',
+        **{"due_at": NOON, "created_at": NOON, **columns},
+    )  # fmt: skip
+    lifecycle.begin(session, commitment, NOON, reason="MODALITY asks for 1 objects")
+    return commitment
+
+
 def receive(
     session: Session, store: InstanceStore | None = None, *, now: datetime = NOON, ae: str = "MODALITY", **elements: Any
 ) -> Instance:
     """Register a film as the C-STORE handler does; with a store, its file too."""
     part10 = dx_bytes(**elements)
     digest = sha256(part10).hexdigest()
-    stored = put(store, part10) if store else StoredFile(f"{digest[:2]}/{digest}.dcm", digest)
+    stored = put(store, part10) if store else StoredFile(f"{digest[:2]}/{digest}.dcm", len(part10))
     header = read_header(BytesIO(part10))
-    return session.get_one(Instance, register(session, header, stored, calling_ae=ae, now=now))
+    sha256_of = store.sha256 if store else lambda file: Path(file.path).stem
+    return session.get_one(
+        Instance, register(session, header, stored, calling_ae=ae, now=now, sha256_of=sha256_of).instance_id
+    )
 
 
 def put(store: InstanceStore, part10: bytes) -> StoredFile:
@@ -86,6 +100,8 @@ def put(store: InstanceStore, part10: bytes) -> StoredFile:
     unfinished.write([part10])
     stored = unfinished.seal()
     store.settle([stored])
+    unfinished.keep()
+    unfinished.discard()
     return stored
 
 

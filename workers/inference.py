@@ -13,13 +13,16 @@ from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
-from dicom_node.errors import BadCheckpoint, NodeError, Transient
+from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Transient
 from dicom_node.flags import Flag, flags_to_json, remark
 from dicom_node.lifecycle import advance, begin, claim, put_back
-from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series
+from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series, Study
+from dicom_node.orders import order_of, require_open_case
+from dicom_node.pull.comparison import is_for_comparison
 from dicom_node.rounds import persist
 from dicom_node.states import JobState
 from dicom_node.storage import InstanceStore
+from dicom_node.study_identity import StudyIdentity, read_identity
 from workers.llavarad.careful import flag_findings
 from workers.llavarad.findings import Findings, Writer
 from workers.pixels import read_pixels
@@ -41,6 +44,14 @@ class Reader:
     settings: Settings
     clock: Clock
     stop: threading.Event = field(default_factory=threading.Event)  # set: do not wait for a database that is away
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Why the image was made, and how urgent the answer is."""
+
+    indication: str  # empty if nobody says
+    priority: int
 
 
 def infer(reader: Reader, job_id: int | None = None) -> bool:
@@ -88,12 +99,33 @@ def _answer(reader: Reader, job: Job) -> None:
     if isinstance(choice, Skipped):
         _settle(reader, job, JobState.SKIPPED, choice.words)
         return
-    pixels = read_pixels(reader.store.open(choice.instance.path))
-    findings = reader.writer.write_findings(pixels, indication=None)
-    _report(reader, job, choice.instance, findings)
+    image = reader.store.open(choice.instance.path)
+    try:
+        request = _meet_order(reader, job, read_identity(image))
+    except CaseClosed as closed:
+        _settle(reader, job, JobState.SKIPPED, str(closed))
+        return
+    findings = reader.writer.write_findings(read_pixels(image), indication=request.indication or None)
+    _report(reader, job, choice.instance, findings=findings, request=request)
+
+
+def _meet_order(reader: Reader, job: Job, identity: StudyIdentity) -> _Request:
+    """What is asked for, by the image and by the order that it answers. Raises OrderConflict or CaseClosed."""
+    with reader.sessions.begin() as session:
+        identity.remember(session.get_one(Study, job.study_id))  # also of a study that is held
+    with reader.sessions() as session:
+        study = session.get_one(Study, job.study_id)
+        require_open_case(session, study)
+        order = order_of(session, study)
+    if order is None:
+        return _Request(identity.reason_for_study, job.priority)
+    reason = identity.reason_for_study or order.reason_for_study
+    return _Request(reason, min(job.priority, order.priority))
 
 
 def _choose(session: Session, job: Job, settings: Settings) -> Chosen | Skipped:
+    if is_for_comparison(session, job.study_id):
+        return Skipped(SkipReason.PRIOR)
     rows = session.exec(select(Instance, Series).join(Series).where(Series.study_id == job.study_id)).all()
     choice = choose_frontal([_candidate(instance, series, settings) for instance, series in rows])
     if isinstance(choice, Chosen):
@@ -114,7 +146,7 @@ def _earlier_revision(session: Session, job: Job, instance: Instance) -> int | N
     return session.exec(drafted.order_by(col(Job.revision))).first()
 
 
-def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) -> None:
+def _report(reader: Reader, job: Job, instance: Instance, *, findings: Findings, request: _Request) -> None:
     """Store the draft and one delivery per destination, in the transaction that ends the job's inference."""
     now, settings = reader.clock(), reader.settings
     flags = _flag(findings, settings)
@@ -124,6 +156,7 @@ def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) ->
         if not advance(session, job, JobState.REPORTED, now=now, reason=stored):
             return  # the lease was lost; whoever has it now will answer
         report = _report_row(reader, job, instance, findings=findings, flags=flags)
+        report.indication = request.indication
         session.add(report)
         session.flush()
         for kind, destination in _destinations(settings):
@@ -131,7 +164,7 @@ def _report(reader: Reader, job: Job, instance: Instance, findings: Findings) ->
                 report_id=cast(int, report.id),
                 kind=kind,
                 destination=destination,
-                priority=job.priority,
+                priority=request.priority,
                 due_at=now,
                 created_at=now,
             )

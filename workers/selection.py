@@ -40,6 +40,7 @@ class SkipReason(StrEnum):
     TWO_PATIENTS = "objects of one study name different patients"
     TWO_VERSIONS = "an image came twice with different content under one SOP Instance UID"
     OWN_OUTPUT = "only results of this node"
+    PRIOR = "a prior, for comparison only"
     OTHER_OBJECT = "no radiograph (CR, DX or secondary capture)"
     NO_PIXELS = "no pixel data"
     OTHER_MODALITY = "not a modality of projection radiography"
@@ -96,7 +97,7 @@ def choose_frontal(candidates: Sequence[Candidate]) -> Chosen | Skipped:
 
 
 def _has_two_versions(instances: Iterable[Instance]) -> bool:
-    versions = {(each.sop_instance_uid, each.sha256) for each in instances}
+    versions = {(each.sop_instance_uid, each.variant) for each in instances}
     return len({uid for uid, _ in versions}) < len(versions)
 
 

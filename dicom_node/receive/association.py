@@ -12,6 +12,7 @@ from pynetdicom.transport import RequestHandler
 
 from dicom_node.receive.connection import Connection, RingingQueue
 from dicom_node.receive.intake import Intake
+from dicom_node.receive.transfers import TransferBook
 from dicom_node.receive.upper_layer import UpperLayer
 
 _LONGEST_WAIT_S = 5.0
@@ -20,10 +21,10 @@ _LONGEST_WAIT_S = 5.0
 class FastAssociation(Association):
     """An association whose upper layer is `UpperLayer`. Its own thread negotiates and serves all but C-STORE."""
 
-    def __init__(self, ae: Any, intake: Intake) -> None:
+    def __init__(self, ae: Any, intake: Intake, book: TransferBook) -> None:
         self.bell = threading.Event()
         super().__init__(ae, MODE_ACCEPTOR)
-        self.dul = UpperLayer(self, intake, max_pdu_bytes=ae.maximum_pdu_size)
+        self.dul = UpperLayer(self, intake, book, max_pdu_bytes=ae.maximum_pdu_size)
         self.dimse.msg_queue = RingingQueue(self.bell)
         self.acse_timeout, self.network_timeout = ae.acse_timeout, ae.network_timeout  # sets the new one's timers
 
@@ -92,12 +93,12 @@ class FastAssociation(Association):
 class FastRequestHandler(RequestHandler):
     """Makes an association of each connection."""
 
-    def __init__(self, request: Any, client_address: Any, server: Any, *, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, request: Any, client_address: Any, server: Any, *, intake: Intake, book: TransferBook) -> None:
+        self._intake, self._book = intake, book
         super().__init__(request, client_address, server)  # which calls `handle`
 
     def _create_association(self) -> FastAssociation:
-        assoc = FastAssociation(self.ae, self._intake)
+        assoc = FastAssociation(self.ae, self._intake, self._book)
         assoc._server = self.server
         assoc.name = f"AcceptorThread@{time.time_ns()}"  # pynetdicom counts threads of this name
         assoc.set_socket(Connection(assoc, self.request, timeout_s=self.ae.network_timeout))

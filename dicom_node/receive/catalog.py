@@ -1,5 +1,7 @@
 """What has been received, as rows: Study, Series, Instance."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -32,27 +34,50 @@ RADIOGRAPH_SOP_CLASSES = frozenset(
 
 # One statement each for all objects, below the ORM: making and interpreting one costs more than running it.
 _STUDY, _SERIES, _INSTANCE = (cast(Table, inspect(model).local_table) for model in (Study, Series, Instance))
-_STUDY_ID = select(_STUDY.c.id).where(_STUDY.c.study_instance_uid == bindparam("uid")).with_for_update()
-_SERIES_ID = select(_SERIES.c.id).where(
-    _SERIES.c.study_id == bindparam("study"), _SERIES.c.series_instance_uid == bindparam("uid")
+# The study, locked so that completeness and a late instance see each other; and the series, where it is there.
+_PLACE = (
+    select(_STUDY.c.id, _SERIES.c.id)
+    .outerjoin(_SERIES, (_SERIES.c.study_id == _STUDY.c.id) & (_SERIES.c.series_instance_uid == bindparam("series")))
+    .where(_STUDY.c.study_instance_uid == bindparam("study"))
+    .with_for_update(of=_STUDY)
 )
-_INSTANCE_ID = select(_INSTANCE.c.id).where(
-    _INSTANCE.c.sop_instance_uid == bindparam("uid"), _INSTANCE.c.sha256 == bindparam("sha256")
+_VARIANTS = (
+    select(_INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes, _INSTANCE.c.sha256)
+    .where(_INSTANCE.c.sop_instance_uid == bindparam("uid"))
+    .order_by(_INSTANCE.c.variant)
 )
 
 
-def register(session: Session, header: InstanceHeader, stored: StoredFile, *, calling_ae: str, now: datetime) -> int:
+@dataclass(frozen=True)
+class Registered:
+    """What became of a stored object."""
+
+    instance_id: int
+    is_new: bool  # False: the same bytes were here before, and the row names their file
+
+
+def register(
+    session: Session,
+    header: InstanceHeader,
+    stored: StoredFile,
+    *,
+    calling_ae: str,
+    now: datetime,
+    sha256_of: Callable[[StoredFile], str],
+) -> Registered:
     """Write the rows of a stored object. The same bytes again change nothing; a late radiograph reopens its study.
 
-    Returns the id of the instance's row.
+    sha256_of: the digest of a stored data set, asked for where its UID is here already. May raise OSError.
     """
-    study_id = _study_id(session, header.study_instance_uid, now)
+    study_id, series_id = _place(session, header, now)
     values = {
-        "series_id": _series_id(session, study_id, header),
+        "series_id": series_id,
         "sop_class_uid": header.sop_class_uid,
         "sop_instance_uid": header.sop_instance_uid,
+        "variant": 0,
         "transfer_syntax_uid": header.transfer_syntax_uid,
-        "sha256": stored.sha256,
+        "size_bytes": stored.size_bytes,
+        "sha256": "",
         "path": stored.path,
         "calling_ae": calling_ae,
         "received_at": now,
@@ -64,12 +89,23 @@ def register(session: Session, header: InstanceHeader, stored: StoredFile, *, ca
         "burned_in_annotation": header.burned_in_annotation,
         "has_pixels": header.has_pixels,
     }
-    instance_id = _insert_unless_there(session, _INSTANCE, values)
-    if instance_id is None:
-        return _id(session, _INSTANCE_ID, uid=header.sop_instance_uid, sha256=stored.sha256)
-    if header.sop_class_uid in RADIOGRAPH_SOP_CLASSES:
+    registered = _insert_variant(session, values, stored, sha256_of)
+    if registered.is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES:
         _keep_open(session, session.get_one(Study, study_id), now)
-    return instance_id
+    return registered
+
+
+def _insert_variant(
+    session: Session, values: dict[str, Any], stored: StoredFile, sha256_of: Callable[[StoredFile], str]
+) -> Registered:
+    """Insert the instance beside those of its UID, unless one of them has the same bytes."""
+    while (instance_id := _insert_unless_there(session, _INSTANCE, values)) is None:
+        variants = session.connection().execute(_VARIANTS, {"uid": values["sop_instance_uid"]}).all()
+        values["variant"], values["sha256"] = len(variants), sha256_of(stored)
+        for known_id, path, size_bytes, sha256 in variants:
+            if values["sha256"] == (sha256 or sha256_of(StoredFile(path, size_bytes))):
+                return Registered(known_id, is_new=False)
+    return Registered(instance_id, is_new=True)
 
 
 def registered_paths(session: Session) -> frozenset[str]:
@@ -77,11 +113,29 @@ def registered_paths(session: Session) -> frozenset[str]:
     return frozenset(session.exec(select(Instance.path)).all())
 
 
-def _study_id(session: Session, study_instance_uid: str, now: datetime) -> int:
-    """The id of the study's row, which is locked, so that completeness and a late instance see each other."""
-    study_id = _id_or_none(session, _STUDY_ID, uid=study_instance_uid)
-    if study_id is not None:
-        return study_id
+def _place(session: Session, header: InstanceHeader, now: datetime) -> tuple[int, int]:
+    """The ids of study and series, looked up once in a transaction, which may register many objects of one series."""
+    key = {"study": header.study_instance_uid, "series": header.series_instance_uid}
+    known = session.info.setdefault(tuple(key.values()), [])
+    if not known:
+        known.extend(_place_now(session, header, key, now))
+    return known[0], known[1]
+
+
+def _place_now(session: Session, header: InstanceHeader, key: dict[str, str], now: datetime) -> tuple[int, int]:
+    connection = session.connection()
+    found = connection.execute(_PLACE, key).one_or_none()
+    if found is None:
+        _begin_study(session, header.study_instance_uid, now)
+        found = connection.execute(_PLACE, key).one()
+    study_id, series_id = found
+    if series_id is None:
+        values = {"study_id": study_id, "series_instance_uid": key["series"], "modality": header.modality}
+        series_id = _insert_unless_there(session, _SERIES, values) or connection.execute(_PLACE, key).one()[1]
+    return study_id, series_id
+
+
+def _begin_study(session: Session, study_instance_uid: str, now: datetime) -> None:
     values = {
         "study_instance_uid": study_instance_uid,
         "state": StudyState.RECEIVING,
@@ -89,19 +143,8 @@ def _study_id(session: Session, study_instance_uid: str, now: datetime) -> int:
         "created_at": now,
     }
     new_id = _insert_unless_there(session, _STUDY, values)
-    if new_id is None:
-        return _id(session, _STUDY_ID, uid=study_instance_uid)
-    lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
-    return new_id
-
-
-def _series_id(session: Session, study_id: int, header: InstanceHeader) -> int:
-    key: dict[str, str | int] = {"study": study_id, "uid": header.series_instance_uid}
-    series_id = _id_or_none(session, _SERIES_ID, **key)
-    if series_id is not None:
-        return series_id
-    values = {"study_id": study_id, "series_instance_uid": header.series_instance_uid, "modality": header.modality}
-    return _insert_unless_there(session, _SERIES, values) or _id(session, _SERIES_ID, **key)
+    if new_id is not None:
+        lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
 
 
 def _keep_open(session: Session, study: Study, now: datetime) -> None:
@@ -122,15 +165,3 @@ def _insert_unless_there(session: Session, table: Table, values: dict[str, Any])
 def _insert(dialect: str, table: Table) -> Executable:
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
     return cast(Executable, insert.on_conflict_do_nothing().returning(table.c.id))
-
-
-def _id_or_none(session: Session, statement: Executable, **key: str | int) -> int | None:
-    """The row's id; asked for once in a transaction, which may register many objects of one study."""
-    known = session.info.setdefault((statement, *key.values()), [])
-    if not known:
-        known.extend(session.connection().execute(statement, key).scalars())
-    return known[0] if known else None
-
-
-def _id(session: Session, statement: Executable, **key: str | int) -> int:
-    return cast(int, session.connection().execute(statement, key).scalar_one())

@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -73,6 +73,7 @@ _TEXTS = frozenset(
         BURNED_IN_ANNOTATION,
     }
 )  # fmt: skip
+_TEXT_NUMBERS = frozenset(map(int, _TEXTS))  # a BaseTag compares itself in Python, which costs more than the reading
 _SEQUENCES = frozenset({ANATOMIC_REGION_SEQUENCE, VIEW_CODE_SEQUENCE})
 _LONGEST_VALUE_BYTES = 65_536  # a longer one is left unread: nothing here needs more, and a length may be a lie
 _MOST_ELEMENTS = 65_536  # at the top level; a real header has hundreds
@@ -93,6 +94,7 @@ class InstanceHeader:
     sop_class_uid: str
     transfer_syntax_uid: str
     modality: str
+    patient_id: str = field(repr=False)  # for the audit trail alone: no row holds it
     patient_key: str  # SHA-256 of (0010,0020) and (0010,0021); empty without a Patient ID
     body_part: str
     view: str
@@ -147,6 +149,7 @@ def _header(source: "_PlainSource | _PydicomSource") -> InstanceHeader:
         series_instance_uid=_uid(source.text(SERIES_INSTANCE_UID), SERIES_INSTANCE_UID, OutsideStudy),
         transfer_syntax_uid=_uid(source.transfer_syntax_uid(), TRANSFER_SYNTAX_UID),
         modality=_word(source.text(MODALITY)),
+        patient_id=source.text(PATIENT_ID),
         patient_key=_patient_key(source),
         body_part=_word(source.text(BODY_PART_EXAMINED))
         or source.coded_word(ANATOMIC_REGION_SEQUENCE, BODY_PART_OF_CODE),
@@ -162,14 +165,14 @@ class _PlainSource:
     """A header that needs no pydicom. Raises NotPlain where it does."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._elements = read_plain_elements(file, texts=_TEXTS, sequences=_SEQUENCES, pixels=PIXEL_DATA_TAGS)
+        self._elements = read_plain_elements(file, texts=_TEXT_NUMBERS, sequences=_SEQUENCES, pixels=PIXEL_DATA_TAGS)
         self.has_pixels = self._elements.has_pixels
 
     def transfer_syntax_uid(self) -> str:
         return _printable(self._elements.transfer_syntax_uid)
 
     def text(self, tag: BaseTag) -> str:
-        return _printable(self._elements.texts.get(tag, b""))
+        return _printable(self._elements.texts.get(int(tag), b""))
 
     def coded_word(self, sequence: BaseTag, _: dict[str, str]) -> str:
         if sequence in self._elements.sequences:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
 from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.database import Sessions
 from dicom_node.errors import InvalidHeader, OutsideStudy, StorageFull
 from dicom_node.receive.announcement import Announcement
-from dicom_node.receive.catalog import register
+from dicom_node.receive.catalog import Registered, register
 from dicom_node.receive.deflate import inflating, refuse_deflate_bomb
 from dicom_node.receive.group_commit import GroupCommit
 from dicom_node.receive.header import InstanceHeader, read_header
@@ -30,6 +31,10 @@ UNEXPECTED = 0xC001  # a fault of ours: the sender keeps the object, the log has
 _log = logs.get("intake")
 
 
+class _NotAsAnnounced(InvalidHeader):
+    """The data set is not the object that the command named."""
+
+
 @dataclass(frozen=True)
 class Receiver:
     """What a C-STORE needs beside the object itself."""
@@ -44,6 +49,7 @@ class Record:
     """A durable file that has no row yet."""
 
     header: InstanceHeader
+    unfinished: Unfinished
     stored: StoredFile
     calling_ae: str
 
@@ -61,25 +67,41 @@ class Intake:
     def open(self, announced: Announcement) -> Unfinished:
         return self._receiver.store.begin(file_prefix(announced))
 
-    def keep(self, unfinished: Unfinished, announced: Announcement) -> int:
-        """Make file and row durable. Returns the status to answer; raises what prevents it."""
+    def keep(self, unfinished: Unfinished, announced: Announcement) -> InstanceHeader:
+        """Make file and row durable. Raises what prevents it."""
+        unfinished.begin_write_back()
         header = _read(unfinished.path, announced)
-        if (header.sop_class_uid, header.sop_instance_uid) != (announced.sop_class_uid, announced.sop_instance_uid):
-            return DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        stored = unfinished.seal()
-        instance_id = self._rows.add(Record(header, stored, announced.calling_ae))
-        _log.info("instance_stored", instance=instance_id, calling_ae=announced.calling_ae)
-        return SUCCESS
+        _require_what_was_announced(header, announced)
+        instance_id = self._rows.add(Record(header, unfinished, unfinished.seal(), announced.calling_ae))
+        _log.debug("instance_stored", instance=instance_id, calling_ae=announced.calling_ae)
+        return header
 
     def _commit(self, records: Sequence[Record]) -> list[int]:
         """The ids of the records' rows, when names and rows are on the disk."""
         self._receiver.store.settle(record.stored for record in records)
-        now = self._receiver.clock()
         with self._receiver.sessions.begin() as session:
-            return [
-                register(session, record.header, record.stored, calling_ae=record.calling_ae, now=now)
-                for record in records
-            ]
+            registered = [self._register(session, record) for record in records]
+            for record, result in zip(records, registered, strict=True):
+                if result.is_new:
+                    record.unfinished.keep()  # before the commit: if that is cut short, who knows what was committed
+        return [result.instance_id for result in registered]
+
+    def _register(self, session: Session, record: Record) -> Registered:
+        return register(
+            session,
+            record.header,
+            record.stored,
+            calling_ae=record.calling_ae,
+            now=self._receiver.clock(),
+            sha256_of=self._receiver.store.sha256,
+        )
+
+
+def _require_what_was_announced(header: InstanceHeader, announced: Announcement) -> None:
+    if (header.sop_class_uid, header.sop_instance_uid) != (announced.sop_class_uid, announced.sop_instance_uid):
+        raise _NotAsAnnounced("the data set has another SOP class or instance than its C-STORE-RQ")
+    if announced.study_instance_uid not in ("", header.study_instance_uid):
+        raise _NotAsAnnounced("the data set belongs to another study than the request")
 
 
 def _read(file: Path, announced: Announcement) -> InstanceHeader:
@@ -92,7 +114,12 @@ def _read(file: Path, announced: Announcement) -> InstanceHeader:
 
 
 class Deposit:
-    """One object while it is received. Nothing is raised: what goes wrong becomes the status that `finish` returns."""
+    """One object while it is received. Nothing is raised: what goes wrong becomes the status that `finish` returns.
+
+    header: what was kept, once `finish` has returned Success.
+    """
+
+    header: InstanceHeader | None = None
 
     def __init__(self, intake: Intake, announced: Announcement) -> None:
         self._intake = intake
@@ -113,12 +140,13 @@ class Deposit:
         """The status to answer (PS3.4 table B.2-1). At SUCCESS the file, its name and its row are durable."""
         if self._unfinished is not None:
             self._attempt(self._keep)
+            self.discard()
         seconds = round(time.monotonic() - self._began, 4)
         _log.debug("c_store", status=f"{self._status:04X}", bytes=self._size, seconds=seconds)
         return self._status
 
     def discard(self) -> None:
-        """Forget the object; harmless after `finish`."""
+        """Forget the object, unless a row may name its file."""
         if self._unfinished is not None:
             self._unfinished.discard()
             self._unfinished = None
@@ -133,14 +161,16 @@ class Deposit:
         return SUCCESS
 
     def _keep(self) -> int:
-        return self._intake.keep(self._unfinished, self._announced) if self._unfinished else self._status
+        if self._unfinished is not None:
+            self.header = self._intake.keep(self._unfinished, self._announced)
+        return SUCCESS
 
     def _attempt(self, step: Callable[[], int]) -> None:
         """The only place that turns errors into DIMSE statuses."""
         error: Exception | None = None
         try:
             self._status = step()
-        except OutsideStudy as caught:
+        except (OutsideStudy, _NotAsAnnounced) as caught:
             self._status, error = DATA_SET_DOES_NOT_MATCH_SOP_CLASS, caught
         except InvalidHeader as caught:
             self._status, error = CANNOT_UNDERSTAND, caught

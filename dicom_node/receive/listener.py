@@ -4,17 +4,24 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from socketserver import TCPServer
-from typing import Any, cast
+from typing import Any
 
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node import logs
+from dicom_node.audit import AuditTrail
+from dicom_node.receive.rate_limit import RateLimit
+from dicom_node.receive.refusals import Refusal, Refusals
+from dicom_node.tls import words_of
 
 _HANDSHAKE_TIMEOUT_S = 5.0
 _MOST_SILENT = 64  # connections of one address that have asked for nothing yet; more are hung up on
+_MOST_SILENT_IN_ALL = 256  # two descriptors each; a process has 1024 unless told otherwise
 
 _log = logs.get("listener")
 
@@ -25,34 +32,39 @@ class Listener(ThreadedAssociationServer):
     request_queue_size = 1024  # pynetdicom's 5 drops connections of a busy minute
     daemon_threads = True
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        secure: Callable[[], ssl.SSLContext] | None,
+        max_associations_per_s: int,
+        trail: AuditTrail,
+        refusals: Refusals,
+        **named: Any,
+    ) -> None:
+        """secure: gives the TLS context of the next connection. None: no TLS."""
+        self._secure = secure
+        self._rate = RateLimit(max_associations_per_s, burst=max_associations_per_s)
+        self._trail = trail
+        self._refusals = refusals
         self._lock = threading.Lock()
-        self._shaking: Counter[str] = Counter()  # by address: in the TLS handshake, not an association yet
+        self._shaking: Counter[str] = Counter()  # by sender: in the TLS handshake, not an association yet
         super().__init__(*arguments, **named)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        listening = cast(socket.socket, self.socket)  # None only before the server is bound
-        client, address = listening.accept()
-        if self.ssl_context:
-            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        return client, address
+        trail.started()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        address = client_address[0]
-        waiting = sum(
-            assoc.requestor.primitive is None and assoc.requestor.address == address
-            for assoc in self.active_associations
-        )
-        if waiting + self._shaking[address] < _MOST_SILENT:
-            return True
-        _log.warning("connection_refused", count=_MOST_SILENT)
-        return False
+        """Before anything is paid for: a thread, a handshake, an association."""
+        why = self._why_not(_sender(client_address[0]))
+        if why:
+            self._refusals.tell(Refusal("connection_refused", client_address[0], why))
+        return not why
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        if isinstance(request, ssl.SSLSocket):
-            with self._counted(client_address[0]):
-                is_welcome = self._shakes_hands(request)
-            if not is_welcome:
+        if self._secure is not None:
+            try:
+                with self._counted(_sender(client_address[0])):
+                    request = _shake_hands(request, self._secure())
+            except OSError as error:  # time-out, TLS error and reset are all OSErrors
+                self._refusals.tell(Refusal("handshake_refused", client_address[0], words_of(error)))
                 self.shutdown_request(request)
                 return
         super().process_request_thread(request, client_address)
@@ -68,31 +80,61 @@ class Listener(ThreadedAssociationServer):
         # pynetdicom's takes the server off a list that `make_server` never put it on.
         TCPServer.shutdown(self)
         self.server_close()
+        self._trail.stopped()
+
+    def _why_not(self, sender: str) -> str:
+        if not self._rate.allows(sender):
+            return "too many connections in a second"
+        silent = self._silent()
+        if silent[sender] >= _MOST_SILENT or silent.total() >= _MOST_SILENT_IN_ALL:
+            return "too many connections that ask for nothing"
+        return ""
+
+    def _silent(self) -> Counter[str]:
+        """How many connections of each sender have asked for nothing yet."""
+        silent = Counter(
+            _sender(assoc.requestor.address)
+            for assoc in self.active_associations
+            if assoc.requestor.primitive is None
+        )  # fmt: skip
+        with self._lock:
+            return silent + self._shaking
 
     @contextmanager
-    def _counted(self, address: str) -> Iterator[None]:
+    def _counted(self, sender: str) -> Iterator[None]:
         with self._lock:
-            self._shaking[address] += 1
+            self._shaking[sender] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._shaking[address] -= 1
-                if not self._shaking[address]:
-                    del self._shaking[address]
-
-    @staticmethod
-    def _shakes_hands(client: ssl.SSLSocket) -> bool:
-        client.settimeout(_HANDSHAKE_TIMEOUT_S)
-        try:
-            client.do_handshake()
-        except OSError as error:  # time-out, TLS error and reset are all OSErrors
-            _log.warning("handshake_refused", error=type(error).__name__)
-            return False
-        client.settimeout(None)
-        return True
+                self._shaking[sender] -= 1
+                if not self._shaking[sender]:
+                    del self._shaking[sender]
 
 
 def bound_port(server: ThreadedAssociationServer) -> int:
     """The port in use, also when any free one was asked for."""
     return server.server_address[1]
+
+
+@lru_cache(maxsize=1024)
+def _sender(address: str) -> str:
+    """Whom connections are counted for: one IPv4 address, or the 64 bits that name an IPv6 subnet (RFC 4291 2.5.4)."""
+    found = ip_address(address)
+    if not isinstance(found, IPv6Address):
+        return address
+    return str(found.ipv4_mapped or IPv6Network((int(found), 64), strict=False))
+
+
+def _shake_hands(client: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """Raises OSError when that fails, or lasts too long altogether."""
+    client.settimeout(_HANDSHAKE_TIMEOUT_S)
+    secured = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+    try:
+        secured.do_handshake()
+    except OSError:
+        secured.close()
+        raise
+    secured.settimeout(None)
+    return secured

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from dicom_node.receive.command import Command, StoreRequest, parse_command, store_request
+from dicom_node.receive.header import InstanceHeader
 from dicom_node.receive.intake import Deposit
 from dicom_node.receive.pdus import BadPdu, Fragment
 
@@ -17,7 +18,8 @@ class Service(Protocol):
     def begin_store(self, request: StoreRequest) -> Deposit:
         """Where the data set goes. Raises BadPdu if the presentation context was not accepted."""
 
-    def answer_store(self, request: StoreRequest, status: int) -> None: ...
+    def answer_store(self, request: StoreRequest, status: int, kept: InstanceHeader | None) -> None:
+        """kept: what is durable now, where the status is Success."""
 
     def take_message(self, context_id: int, command: bytes, data_set: bytes | None) -> None:
         """Any other message, whole."""
@@ -85,7 +87,7 @@ class Messages:
                 self.hand_on()
                 status = deposit.finish()
                 self._end()
-                self._service.answer_store(request, status)
+                self._service.answer_store(request, status, deposit.header)
 
         return take
 

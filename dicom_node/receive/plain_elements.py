@@ -5,7 +5,7 @@ Plain is: little endian, ascending tags, known VRs, lengths that fit. Whatever p
 """
 
 import struct
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from io import SEEK_END
 from typing import BinaryIO, NamedTuple
@@ -21,7 +21,7 @@ _UNDEFINED = 0xFFFFFFFF
 _FIRST_GROUP = 0x0008  # below it: no data set
 _FIRST_DELIMITER = 0xFFFE0000  # PS3.5 7.5: items and their ends, which do not belong at the top level
 _SPECIFIC_CHARACTER_SET = 0x00080005
-_FILE_META_GROUP = 0x0002
+_FILE_META_GROUP = b"\2\0"
 _TRANSFER_SYNTAX_UID = 0x00020010
 _PREFIX = b"DICM"
 _META_OFFSET = 132
@@ -34,21 +34,22 @@ _CHARACTER_SETS = frozenset(name.encode() for name in python_encoding)
 
 _META_VRS = frozenset({b"AE", b"OB", b"SH", b"UI"})
 
-_group = struct.Struct("<H").unpack
-_tag_and_length = struct.Struct("<HHI").unpack
-_tag_vr_and_length = struct.Struct("<HH2sH").unpack
-_long_length = struct.Struct("<I").unpack
+_EXPLICIT_HEAD, _IMPLICIT_HEAD = struct.Struct("<HH2sH"), struct.Struct("<HHI")
+_LONG_LENGTH = struct.Struct("<I")
+_LONG_HEAD_BYTES = 12
 
 
 class NotPlain(Exception):
     """pydicom has to read this one."""
 
 
-class _Element(NamedTuple):
+class _Head(NamedTuple):
+    """Of an element: all that precedes its value."""
+
     tag: int
     vr: bytes  # empty in Implicit VR
     length: int
-    at: int  # where its value begins in the file
+    end: int  # where the value begins in the file
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,31 @@ def read_plain_elements(
     """Read a Part 10 file from where it stands up to its pixel data. Raises NotPlain."""
     window = _Window(file)
     transfer_syntax, at = _read_meta(window)
+    read = _implicit_head if transfer_syntax == ImplicitVRLittleEndian.encode() else _explicit_head
+    if read is _implicit_head and window.size > at and window.look(at, 8)[4:6].isalpha():
+        raise NotPlain  # pydicom asks whether that is a VR
     found: dict[int, bytes] = {}
     filled: set[int] = set()
-    for element in _elements(window, at, is_implicit=transfer_syntax == ImplicitVRLittleEndian.encode()):
-        if element.tag in pixels:
-            return PlainElements(transfer_syntax, found, frozenset(filled), element.length > 0)
-        window.skip(element)
-        if element.tag in texts:
-            found[element.tag] = _text(window, element)
-        elif element.tag in sequences and element.length:
-            filled.add(element.tag)
-        elif element.tag == _SPECIFIC_CHARACTER_SET:
-            _require_known_character_set(_text(window, element))
-    return PlainElements(transfer_syntax, found, frozenset(filled), has_pixels=False)
+    last = (_FIRST_GROUP << 16) - 1
+    for _ in range(_MOST_ELEMENTS):
+        if at == window.size:
+            return PlainElements(transfer_syntax, found, frozenset(filled), has_pixels=False)
+        head = read(window, at)
+        tag, _, length, at = head
+        if not last < tag < _FIRST_DELIMITER:
+            raise NotPlain
+        if tag in pixels:
+            return PlainElements(transfer_syntax, found, frozenset(filled), length > 0)
+        if length == _UNDEFINED or length > window.size - at:
+            raise NotPlain
+        if tag in texts:
+            found[tag] = _text(window, head)
+        elif tag in sequences and length:
+            filled.add(tag)
+        elif tag == _SPECIFIC_CHARACTER_SET:
+            _require_known_character_set(_text(window, head))
+        at, last = at + length, tag
+    raise NotPlain
 
 
 class _Window:
@@ -89,23 +102,23 @@ class _Window:
         self._file = file
         self._start = file.tell()
         self.size = file.seek(0, SEEK_END) - self._start
-        self._bytes, self._at = b"", 0
+        self.bytes, self.at = b"", 0
 
     def look(self, at: int, count: int) -> bytes:
         """These bytes of the file. Raises NotPlain where it ends before."""
-        begin = at - self._at
-        if begin < 0 or begin + count > len(self._bytes):
-            if at + count > self.size:
-                raise NotPlain
-            self._file.seek(self._start + at)
-            self._bytes, self._at = self._file.read(max(_WINDOW_BYTES, count)), at
-            begin = 0
-        return self._bytes[begin : begin + count]
-
-    def skip(self, element: _Element) -> None:
-        """Raise NotPlain if the value has no length or goes beyond the file."""
-        if element.length == _UNDEFINED or element.at + element.length > self.size:
+        begin = self.offset(at, count)
+        if begin + count > len(self.bytes):
             raise NotPlain
+        return self.bytes[begin : begin + count]
+
+    def offset(self, at: int, count: int) -> int:
+        """Where in `bytes` this place of the file is; so many bytes follow, unless the file ends before."""
+        begin = at - self.at
+        if begin < 0 or begin + count > len(self.bytes):
+            self._file.seek(self._start + at)
+            self.bytes, self.at = self._file.read(max(_WINDOW_BYTES, count)), at
+            begin = 0
+        return begin
 
 
 def _read_meta(window: _Window) -> tuple[bytes, int]:
@@ -113,14 +126,15 @@ def _read_meta(window: _Window) -> tuple[bytes, int]:
     if window.look(_META_OFFSET - len(_PREFIX), len(_PREFIX)) != _PREFIX:
         raise NotPlain
     at, syntax = _META_OFFSET, b""
-    while at != window.size and _group(window.look(at, 2))[0] == _FILE_META_GROUP:
-        element = _explicit_element(window, at)
-        window.skip(element)
-        if element.vr not in _META_VRS and (element.vr, element.length) != (b"UL", 4):
+    while at != window.size:
+        if window.look(at, 2) != _FILE_META_GROUP:
+            break
+        head = _explicit_head(window, at)
+        if head.length > window.size - head.end or (head.vr not in _META_VRS and (head.vr, head.length) != (b"UL", 4)):
             raise NotPlain
-        if element.tag == _TRANSFER_SYNTAX_UID:
-            syntax = _text(window, element).rstrip(b"\0 ")
-        at = element.at + element.length
+        if head.tag == _TRANSFER_SYNTAX_UID:
+            syntax = _text(window, head).rstrip(b"\0 ")
+        at = head.end + head.length
     if not _is_usual(syntax):
         raise NotPlain
     return syntax, at
@@ -131,41 +145,33 @@ def _is_usual(transfer_syntax: bytes) -> bool:
     return uid.startswith(_STANDARD_UID_ROOT) and uid not in _OTHER_ENCODINGS and len(uid) <= 64
 
 
-def _elements(window: _Window, at: int, *, is_implicit: bool) -> Iterator[_Element]:
-    """The top-level elements of a data set, in ascending order."""
-    if is_implicit and window.size > at and window.look(at, 8)[4:6].isalpha():
-        raise NotPlain  # pydicom asks whether that is a VR
-    read = _implicit_element if is_implicit else _explicit_element
-    last = (_FIRST_GROUP << 16) - 1
-    for _ in range(_MOST_ELEMENTS):
-        if at == window.size:
-            return
-        element = read(window, at)
-        if element.tag <= last or element.tag >= _FIRST_DELIMITER:
-            raise NotPlain
-        yield element
-        at, last = element.at + element.length, element.tag
-    raise NotPlain
+def _implicit_head(window: _Window, at: int) -> _Head:
+    begin = window.offset(at, _IMPLICIT_HEAD.size)
+    if begin + _IMPLICIT_HEAD.size > len(window.bytes):
+        raise NotPlain
+    group, number, length = _IMPLICIT_HEAD.unpack_from(window.bytes, begin)
+    return _Head(group << 16 | number, b"", length, at + _IMPLICIT_HEAD.size)
 
 
-def _implicit_element(window: _Window, at: int) -> _Element:
-    group, number, length = _tag_and_length(window.look(at, 8))
-    return _Element(group << 16 | number, b"", length, at + 8)
-
-
-def _explicit_element(window: _Window, at: int) -> _Element:
-    group, number, vr, length = _tag_vr_and_length(window.look(at, 8))
+def _explicit_head(window: _Window, at: int) -> _Head:
+    begin = window.offset(at, _LONG_HEAD_BYTES)
+    if begin + _EXPLICIT_HEAD.size > len(window.bytes):
+        raise NotPlain
+    group, number, vr, length = _EXPLICIT_HEAD.unpack_from(window.bytes, begin)
     if vr not in _VRS:
         raise NotPlain
     if vr not in _LONG_VRS:
-        return _Element(group << 16 | number, vr, length, at + 8)
-    return _Element(group << 16 | number, vr, _long_length(window.look(at + 8, 4))[0], at + 12)
-
-
-def _text(window: _Window, element: _Element) -> bytes:
-    if element.length > _LONGEST_VALUE_BYTES or (element.vr and element.vr not in _TEXT_VRS):
+        return _Head(group << 16 | number, vr, length, at + _EXPLICIT_HEAD.size)
+    if begin + _LONG_HEAD_BYTES > len(window.bytes):
         raise NotPlain
-    return window.look(element.at, element.length)
+    length = _LONG_LENGTH.unpack_from(window.bytes, begin + _EXPLICIT_HEAD.size)[0]
+    return _Head(group << 16 | number, vr, length, at + _LONG_HEAD_BYTES)
+
+
+def _text(window: _Window, head: _Head) -> bytes:
+    if head.length > _LONGEST_VALUE_BYTES or (head.vr and head.vr not in _TEXT_VRS):
+        raise NotPlain
+    return window.look(head.end, head.length)
 
 
 def _require_known_character_set(value: bytes) -> None:

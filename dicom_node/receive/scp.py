@@ -12,17 +12,28 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.transport import RequestHandler
 
-from dicom_node import logs, tls
+from dicom_node import logs
+from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.models import Commitment
+from dicom_node.orphans import take_over
 from dicom_node.receive.admission import make_doorkeeper
 from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.association import FastRequestHandler
 from dicom_node.receive.catalog import registered_paths
+from dicom_node.receive.commitment import STORAGE_COMMITMENT, make_commitment_handler
+from dicom_node.receive.commitment_report import Reporter, lanes
+from dicom_node.receive.digests import Digests
+from dicom_node.receive.hints import UNCOMPRESSED, hint_sop_classes, make_hint_handlers
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.receive.listener import Listener, bound_port
+from dicom_node.receive.refusals import Refusals
+from dicom_node.receive.transfers import TransferBook
+from dicom_node.rounds import together
 from dicom_node.storage import InstanceStore
+from dicom_node.tls import RenewingContext, server_context
 
 VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 
@@ -42,8 +53,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
     _freeze_what_was_imported()
     server = start_server(settings, receiver)
     _log.info("listening", port=bound_port(server))
-    stop.wait()
-    server.shutdown()
+    digests = Digests(receiver)
+    reporter = Reporter(settings, receiver, server, stop)
+    lock = take_over(engine, receiver.sessions, settings, utc_now(), Commitment)
+    works = {"digests": lambda: digests.fill(stop), **lanes(reporter)}
+    try:
+        together(settings.poll_interval_s, stop, works)
+    finally:
+        lock.close()
+        server.shutdown()
 
 
 def _freeze_what_was_imported() -> None:
@@ -59,22 +77,30 @@ def start_server(settings: Settings, receiver: Receiver) -> Listener:
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.LOG_HANDLER_LEVEL = "none"
     intake = Intake(receiver)
+    trail = AuditTrail(settings.audit_dir, settings.ae_title, receiver.clock)
+    refusals, book = Refusals(trail), TransferBook(trail)
     handlers: list[evt.EventHandlerType] = [
-        (evt.EVT_REQUESTED, make_doorkeeper(settings, receiver.store)),
-        (evt.EVT_C_STORE, make_store_handler(intake)),
+        (evt.EVT_REQUESTED, make_doorkeeper(settings, receiver.store, refusals)),
+        (evt.EVT_C_STORE, make_store_handler(intake, book)),
+        (evt.EVT_CONN_CLOSE, book.on_closed),
+        (evt.EVT_N_ACTION, make_commitment_handler(receiver)),
+        *make_hint_handlers(settings.completeness, receiver),
     ]
     server = _make_ae(settings).make_server(
         (settings.host, settings.port),
-        ssl_context=tls.server_context(settings.tls) if settings.tls else None,
         evt_handlers=handlers,
         server_class=Listener,
-        request_handler=cast(Any, _request_handler(settings, intake)),
+        secure=RenewingContext(settings.tls, server_context).current if settings.tls else None,
+        max_associations_per_s=settings.max_associations_per_s,
+        trail=trail,
+        refusals=refusals,
+        request_handler=cast(Any, _request_handler(settings, intake, book)),
     )
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return cast(Listener, server)
 
 
-def make_store_handler(intake: Intake) -> Callable[[Event], int]:
+def make_store_handler(intake: Intake, book: TransferBook) -> Callable[[Event], int]:
     """The handler of EVT_C_STORE: every object on the plain path; on the fast one, those without a data set."""
 
     def on_c_store(event: Event) -> int:
@@ -88,24 +114,31 @@ def make_store_handler(intake: Intake) -> Callable[[Event], int]:
             )
         )
         deposit.write([event.encoded_dataset(include_meta=False)])
-        return deposit.finish()
+        status = deposit.finish()
+        if deposit.header is not None:
+            book.add(event.assoc, deposit.header)
+        return status
 
     return on_c_store
 
 
 def _make_ae(settings: Settings) -> AE:
     ae = AE(ae_title=settings.ae_title)
-    ae.require_called_aet = True
     ae.maximum_associations = sys.maxsize  # the doorkeeper counts, and leaves out who has not asked yet
     ae.maximum_pdu_size = settings.max_pdu_bytes
     ae.acse_timeout = _ACSE_TIMEOUT_S
     ae.dimse_timeout = ae.network_timeout = settings.network_timeout_s
     ae.add_supported_context(VERIFICATION)
+    ae.add_supported_context(STORAGE_COMMITMENT, UNCOMPRESSED)
+    for sop_class in hint_sop_classes(settings.completeness):
+        ae.add_supported_context(sop_class, UNCOMPRESSED)
     return ae
 
 
-def _request_handler(settings: Settings, intake: Intake) -> Callable[..., RequestHandler]:
-    return partial(FastRequestHandler, intake=intake) if settings.receive_path == "fast" else RequestHandler
+def _request_handler(settings: Settings, intake: Intake, book: TransferBook) -> Callable[..., RequestHandler]:
+    if settings.receive_path == "plain":
+        return RequestHandler
+    return partial(FastRequestHandler, intake=intake, book=book)
 
 
 def look_over_files(receiver: Receiver) -> None:

@@ -6,7 +6,7 @@ from dicom_node import logs
 from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
-from dicom_node.models import Delivery, Job
+from dicom_node.models import Commitment, Delivery, Job
 from dicom_node.orphans import return_orphans
 from dicom_node.queue import Ring, jobs_to_ring
 from dicom_node.receive.completeness import close_quiet_studies
@@ -35,10 +35,14 @@ def _bell(settings: Settings) -> Ring | None:
 def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> None:
     """One round."""
     with sessions.begin() as session:
-        for job in close_quiet_studies(session, now=clock(), idle_timeout_s=settings.idle_timeout_s):
+        jobs = close_quiet_studies(
+            session, now=clock(), idle_timeout_s=settings.idle_timeout_s, rules=settings.completeness
+        )
+        for job in jobs:
             _log.info("study_complete", study=job.study_id, job=job.id, revision=job.revision)
     return_orphans(sessions, settings, clock(), Job)
     return_orphans(sessions, settings, clock(), Delivery)
+    return_orphans(sessions, settings, clock(), Commitment)
     if ring is not None:
         _ring_bells(sessions, clock, ring)
 

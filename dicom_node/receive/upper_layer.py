@@ -6,6 +6,7 @@ tests/receive/test_pynetdicom_contract.py.
 """
 
 import select
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -16,9 +17,11 @@ from dicom_node import logs
 from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.command import StoreRequest
 from dicom_node.receive.connection import Bell, Connection, RingingQueue
+from dicom_node.receive.header import InstanceHeader
 from dicom_node.receive.intake import Deposit, Intake
 from dicom_node.receive.messages import Messages
 from dicom_node.receive.pdus import BadPdu, PduBuffer
+from dicom_node.receive.transfers import TransferBook
 
 if TYPE_CHECKING:
     from dicom_node.receive.association import FastAssociation
@@ -37,15 +40,17 @@ _log = logs.get("upper_layer")
 class UpperLayer(DULServiceProvider):
     """The provider of one association; its thread reads, writes the files and answers C-STOREs."""
 
-    def __init__(self, assoc: "FastAssociation", intake: Intake, *, max_pdu_bytes: int) -> None:
+    def __init__(self, assoc: "FastAssociation", intake: Intake, book: TransferBook, *, max_pdu_bytes: int) -> None:
         super().__init__(assoc)
         self.daemon = True
         self._association = assoc
         self._intake = intake
+        self._book = book
         self._bell = Bell()
         self._buffer = PduBuffer(max_pdu_bytes)
         self._messages = Messages(self)
         self._is_storing = False
+        self._began, self._stored = time.monotonic(), 0
         self._poll = select.poll()
         self.to_provider_queue = RingingQueue(self._bell)
         self.to_user_queue = RingingQueue(assoc.bell)
@@ -87,7 +92,10 @@ class UpperLayer(DULServiceProvider):
         syntax = str(context.transfer_syntax[0])
         return self._intake.begin(Announcement(request.sop_class_uid, request.sop_instance_uid, syntax, calling_ae))
 
-    def answer_store(self, request: StoreRequest, status: int) -> None:
+    def answer_store(self, request: StoreRequest, status: int, kept: InstanceHeader | None) -> None:
+        if kept is not None:
+            self._stored += 1
+            self._book.add(self._association, kept)
         self._connection.send(request.response(status, self._association.requestor.maximum_length or 0))
 
     def take_message(self, context_id: int, command: bytes, data_set: bytes | None) -> None:
@@ -170,9 +178,17 @@ class UpperLayer(DULServiceProvider):
         self._buffer.close()
         self._connection.close()
         self._bell.close()
+        self._book.tell(self._association)
+        self._log_end()
         aborted = A_P_ABORT()
         aborted.provider_reason = _DUL_PROVIDER_UNSPECIFIED
         self.to_user_queue.put(aborted)
+
+    def _log_end(self) -> None:
+        if self._association.requestor.primitive is not None:
+            calling_ae = self._association.requestor.ae_title.strip()
+            seconds = round(time.monotonic() - self._began, 3)
+            _log.info("association_ended", calling_ae=calling_ae, count=self._stored, seconds=seconds)
 
 
 def _by_pynetdicom(step: Callable[[], Returned]) -> Returned:

@@ -34,6 +34,7 @@ _SUCCESS = 0x0000
 _TEMPLATE = """\
 data_dir = "{folder}/node"
 port = {port}
+http_port = 0
 idle_timeout_s = 1.0
 poll_interval_s = 0.2
 

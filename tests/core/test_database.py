@@ -16,7 +16,7 @@ from dicom_node import database
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, migrate, open_database, require_current_schema
 from dicom_node.errors import Permanent
-from dicom_node.models import Delivery, Report, Series, Study
+from dicom_node.models import Delivery, Instance, Report, Series, Study
 
 
 def test_the_migrations_make_the_schema_of_the_models(engine: Engine) -> None:
@@ -61,6 +61,8 @@ def test_a_database_of_version_1_keeps_its_drafts(engine: Engine) -> None:
     with make_sessions(engine)() as session:
         reports = session.exec(select(Report).order_by(col(Report.id))).all()
         delivery = session.exec(select(Delivery)).one()
+        instances = session.exec(select(Instance).order_by(col(Instance.id))).all()
+    assert [(each.id, each.sha256, each.variant) for each in instances] == [(1, "1", 0), (2, "2", 1)]
     assert [each.findings for each in reports] == ["No new effusion.", "Sample text."]
     assert [(each.flags, each.model_is_synthetic) for each in reports] == [("[]", False), ("[]", True)]
     assert (delivery.report_id, delivery.state, delivery.created_at) == (reports[0].id, "delivered", NOON)
@@ -71,7 +73,8 @@ _REST = f"'1', 'd', 6, 0.25, 0.5, {_AT})"
 VERSION_1 = (
     f"INSERT INTO study VALUES (1, '1.2', 'complete', {_AT}, {_AT})",
     "INSERT INTO series VALUES (1, 1, '1.2.3', 'DX')",
-    f"INSERT INTO instance VALUES (1, 1, '1', '1', '1', 'a', 'a', 'A', {_AT}, '', '', '', '', '', '', true)",
+    f"INSERT INTO instance VALUES (1, 1, '1', '1', '1', '1', 'a', 'A', {_AT}, '', '', '', '', '', '', true)",
+    f"INSERT INTO instance VALUES (2, 1, '1', '1', '1', '2', 'a', 'A', {_AT}, '', '', '', '', '', '', true)",
     f"INSERT INTO job VALUES (1, 1, 1, 'done', 5, 1, {_AT}, NULL, NULL, '', {_AT})",
     f"INSERT INTO job VALUES (2, 1, 2, 'done', 5, 1, {_AT}, NULL, NULL, '', {_AT})",
     f"INSERT INTO report VALUES (1, 1, 1, 'No new effusion.', '', 'LLaVA-Rad', {_REST}",

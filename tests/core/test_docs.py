@@ -8,8 +8,19 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from dicom_node.cli import app
-from dicom_node.config import DicomDestination, MllpDestination, Peer, Settings, Tls
-from dicom_node.receive import intake
+from dicom_node.config import (
+    Completeness,
+    DicomDestination,
+    DicomSource,
+    Hl7Paths,
+    MllpDestination,
+    Peer,
+    PeerAddress,
+    PullRule,
+    Settings,
+    Tls,
+)
+from dicom_node.receive import intake, normalized
 from integration import store_scu
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +29,21 @@ CONFORMANCE = (ROOT / "deploy/conformance.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("model", [Settings, Peer, DicomDestination, MllpDestination, Tls])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Settings,
+        Peer,
+        PeerAddress,
+        Completeness,
+        DicomSource,
+        PullRule,
+        Hl7Paths,
+        DicomDestination,
+        MllpDestination,
+        Tls,
+    ],
+)
 def test_every_setting_is_described_as_the_code_describes_it(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         row = re.search(rf"^\| `{name}` \| (.*) \| {re.escape(field.description or '?')} \|$", SETTINGS, re.MULTILINE)
@@ -38,6 +63,15 @@ def test_every_command_is_in_the_readme() -> None:
         intake.DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
         intake.CANNOT_UNDERSTAND,
         intake.UNEXPECTED,
+        normalized.INVALID_ATTRIBUTE_VALUE,
+        normalized.PROCESSING_FAILURE,
+        normalized.DUPLICATE_SOP_INSTANCE,
+        normalized.NO_SUCH_SOP_INSTANCE,
+        normalized.INVALID_OBJECT_INSTANCE,
+        normalized.NO_SUCH_SOP_CLASS,
+        normalized.MISSING_ATTRIBUTE,
+        normalized.MISSING_ATTRIBUTE_VALUE,
+        normalized.RESOURCE_LIMITATION,
     ],
 )
 def test_every_status_of_the_scp_is_in_the_conformance_statement(status: int) -> None:

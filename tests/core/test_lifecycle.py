@@ -1,4 +1,4 @@
-"""Every cell of the three tables, and what a move does beside changing the state."""
+"""Every cell of the four tables, and what a move does beside changing the state."""
 
 import threading
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from itertools import product
 
 import pytest
 from doubles import NOON
-from rows import add_delivery, add_job, add_study, all_of, moves_of, only
+from rows import add_commitment, add_delivery, add_job, add_study, all_of, moves_of, only
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel
 from waiting import in_threads
 
 from dicom_node.database import Sessions
 from dicom_node.errors import IllegalMove
-from dicom_node.lifecycle import Row, advance, claim, put_back
-from dicom_node.models import Delivery, Job, Transition
-from dicom_node.states import ACTIVE_JOB_STATES, DeliveryState, JobState, State, StudyState
+from dicom_node.lifecycle import LeasedKind, Row, advance, claim, put_back
+from dicom_node.models import Commitment, Delivery, Job, Transition
+from dicom_node.states import ACTIVE_JOB_STATES, CommitmentState, DeliveryState, JobState, State, StudyState
 
 ALLOWED = {
     (StudyState.RECEIVING, StudyState.COMPLETE),
@@ -32,14 +32,31 @@ ALLOWED = {
     (JobState.FAILED, JobState.QUEUED),
     (JobState.FAILED, JobState.REPORTED),
     (DeliveryState.PENDING, DeliveryState.SENDING),
+    (DeliveryState.PENDING, DeliveryState.CANCELLED),
     (DeliveryState.SENDING, DeliveryState.DELIVERED),
     (DeliveryState.SENDING, DeliveryState.PENDING),
     (DeliveryState.SENDING, DeliveryState.FAILED),
+    (DeliveryState.SENDING, DeliveryState.CANCELLED),
     (DeliveryState.FAILED, DeliveryState.PENDING),
+    (CommitmentState.PENDING, CommitmentState.SENDING),
+    (CommitmentState.SENDING, CommitmentState.DELIVERED),
+    (CommitmentState.SENDING, CommitmentState.PENDING),
+    (CommitmentState.SENDING, CommitmentState.FAILED),
+    (CommitmentState.DELIVERED, CommitmentState.PENDING),
+    (CommitmentState.FAILED, CommitmentState.PENDING),
 }
-CELLS = [cell for states in (StudyState, JobState, DeliveryState) for cell in product(states, repeat=2)]
-MAKERS: dict[type[State], Callable[..., Row]] = {StudyState: add_study, JobState: add_job, DeliveryState: add_delivery}
-LEASED: list[tuple[type[Job] | type[Delivery], Callable[..., Row]]] = [(Job, add_job), (Delivery, add_delivery)]
+MAKERS: dict[type[State], Callable[..., Row]] = {
+    StudyState: add_study,
+    JobState: add_job,
+    DeliveryState: add_delivery,
+    CommitmentState: add_commitment,
+}
+CELLS = [cell for states in MAKERS for cell in product(states, repeat=2)]
+LEASED: list[tuple[LeasedKind, Callable[..., Row]]] = [
+    (Job, add_job),
+    (Delivery, add_delivery),
+    (Commitment, add_commitment),
+]
 
 
 def names(cell: tuple[State, State]) -> str:

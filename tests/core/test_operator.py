@@ -42,7 +42,7 @@ def test_failed_deliveries_are_sent_again_as_the_same_bytes(sessions: Sessions) 
     assert only(sessions, Job).state == "reported"
 
 
-@pytest.mark.parametrize("state", set(JobState) - {JobState.FAILED, JobState.SKIPPED})
+@pytest.mark.parametrize("state", sorted(set(JobState) - {JobState.FAILED, JobState.SKIPPED}))
 def test_a_job_that_is_not_stuck_is_refused(state: JobState, sqlite_sessions: Sessions) -> None:
     with sqlite_sessions.begin() as session:
         job = add_job(session, state=state)

@@ -13,11 +13,11 @@ from rows import put
 
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
 from dicom_node.part_file import EARLY_WRITE_BYTES
-from dicom_node.storage import InstanceStore, Unfinished
+from dicom_node.receive.announcement import Announcement
+from dicom_node.receive.part10 import file_prefix
+from dicom_node.storage import InstanceStore, StoredFile, Unfinished
 
 PREFIX, CONTENT = b"Part 10", b"data set"
-SHA256 = sha256(CONTENT).hexdigest()
-NAME = f"{SHA256[:2]}/{SHA256}.dcm"
 
 
 @pytest.fixture
@@ -25,17 +25,25 @@ def store(tmp_path: Path) -> InstanceStore:
     return InstanceStore(tmp_path / "instances")
 
 
-def test_a_file_is_kept_byte_for_byte_under_the_hash_of_its_data_set(store: InstanceStore) -> None:
+def keep(unfinished: Unfinished) -> StoredFile:
+    stored = unfinished.seal()
+    unfinished.keep()
+    unfinished.discard()
+    return stored
+
+
+def test_a_file_is_kept_byte_for_byte(store: InstanceStore) -> None:
     stored = put(store, CONTENT)
-    assert (stored.path, stored.sha256) == (NAME, SHA256)
     assert store.open(stored.path).read_bytes() == CONTENT
+    assert list(store.paths()) == [stored.path]
 
 
-def test_what_precedes_the_data_set_is_kept_and_not_hashed(store: InstanceStore) -> None:
+def test_what_precedes_the_data_set_is_kept_and_belongs_to_neither_size_nor_hash(store: InstanceStore) -> None:
     unfinished = store.begin(PREFIX)
     unfinished.write([CONTENT[:3], memoryview(CONTENT)[3:]])
-    assert unfinished.seal().sha256 == SHA256
-    assert store.open(NAME).read_bytes() == PREFIX + CONTENT
+    stored = keep(unfinished)
+    assert store.open(stored.path).read_bytes() == PREFIX + CONTENT
+    assert (stored.size_bytes, store.sha256(stored)) == (len(CONTENT), sha256(CONTENT).hexdigest())
 
 
 def test_countless_and_large_pieces_come_in_their_order(store: InstanceStore) -> None:
@@ -44,8 +52,8 @@ def test_countless_and_large_pieces_come_in_their_order(store: InstanceStore) ->
     for at in range(0, len(content), 1_000_000):
         part = memoryview(content)[at : at + 1_000_000]
         unfinished.write([part[:100_000], *(part[each : each + 300] for each in range(100_000, len(part), 300))])
-    stored = unfinished.seal()
-    assert stored.sha256 == sha256(content).hexdigest()
+    stored = keep(unfinished)
+    assert store.sha256(stored) == sha256(content).hexdigest()
     assert store.open(stored.path).read_bytes() == content
 
 
@@ -54,23 +62,29 @@ def test_a_disk_that_takes_only_some_of_a_write_gets_the_rest(
 ) -> None:
     whole = os.writev
     monkeypatch.setattr(os, "writev", lambda file, pieces: whole(file, [memoryview(pieces[0])[:3]]))
-    put(store, CONTENT)
-    assert store.open(NAME).read_bytes() == CONTENT
+    assert store.open(put(store, CONTENT).path).read_bytes() == CONTENT
 
 
-def test_the_same_again_is_the_same_file(store: InstanceStore) -> None:
-    assert put(store, CONTENT) == put(store, CONTENT)
-    assert list(store.paths()) == [NAME]
+def test_no_name_is_used_twice(store: InstanceStore) -> None:
+    paths = {put(each, CONTENT).path for each in (store, store, InstanceStore(store.root))}
+    assert len(paths) == 3
 
 
-def test_what_was_kept_before_is_not_written_over(store: InstanceStore) -> None:
-    """The same data set under another transfer syntax must not change what an acknowledged file says it is."""
-    for prefix in (PREFIX, b"other prefix"):
-        unfinished = store.begin(prefix)
-        unfinished.write([CONTENT])
-        assert unfinished.seal().path == NAME
-    assert store.open(NAME).read_bytes() == PREFIX + CONTENT
-    assert not list(store.root.glob("*/*.part"))
+def test_files_that_come_together_lie_together(store: InstanceStore) -> None:
+    assert len({Path(put(store, CONTENT).path).parent for _ in range(64)}) == 1
+    assert Path(put(store, CONTENT).path).parent != Path("00")
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_what_is_not_kept_leaves_nothing(is_sealed: bool, store: InstanceStore) -> None:
+    unfinished = store.begin(PREFIX)
+    unfinished.write([CONTENT])
+    if is_sealed:
+        unfinished.seal()
+    assert not store.is_idle()
+    unfinished.discard()
+    assert list(store.root.glob("??/*")) == []
+    assert store.is_idle()
 
 
 @pytest.fixture
@@ -88,16 +102,14 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return recording
 
     monkeypatch.setattr(os, "fsync", record("fsync", os.fsync))
-    monkeypatch.setattr(Path, "rename", record("rename", Path.rename))
+    monkeypatch.setattr(os, "rename", record("rename", os.rename))
     return seen
 
 
-def test_a_file_is_durable_before_it_has_its_name_and_its_name_before_settle_returns(
-    store: InstanceStore, steps: list[str]
-) -> None:
+def test_content_and_name_are_durable_before_settle_returns(store: InstanceStore, steps: list[str]) -> None:
     steps.clear()
     put(store, CONTENT)
-    assert steps == [f"fsync .part {len(CONTENT)}", f"rename .part {len(CONTENT)}", "fsync folder"]
+    assert steps == [f"rename .part {len(CONTENT)}", f"fsync .dcm {len(CONTENT)}", "fsync folder"]
 
 
 def test_a_disk_below_its_reserve_is_full(tmp_path: Path) -> None:
@@ -133,7 +145,7 @@ def test_a_disk_that_fails_is_full_and_leaves_nothing(
         raise OSError(code, os.strerror(code))
 
     unfinished = store.begin(PREFIX)
-    monkeypatch.setattr(Path if step == "rename" else os, step, fail)
+    monkeypatch.setattr(os, step, fail)
     with pytest.raises(StorageFull, match=os.strerror(code)):
         write_and_seal(unfinished)
     unfinished.discard()
@@ -158,10 +170,25 @@ def test_only_files_that_were_cut_short_are_discarded_when_old(store: InstanceSt
 
 
 def test_a_file_that_is_gone_is_told_from_a_folder_that_is_away(store: InstanceStore) -> None:
-    file = store.open(put(store, CONTENT).path)
+    path = put(store, CONTENT).path
+    file = store.open(path)
     file.unlink()
     with pytest.raises(InvalidHeader, match="file is gone"):
-        store.open(NAME)
+        store.open(path)
     file.parent.rmdir()
     with pytest.raises(StorageAway):
-        store.open(NAME)
+        store.open(path)
+
+
+def test_the_data_set_of_an_older_row_is_found_by_the_head_of_its_file(store: InstanceStore) -> None:
+    unfinished = store.begin(file_prefix(Announcement("1.2", "1.2.3", "1.2.840.10008.1.2.1", "MODALITY")))
+    unfinished.write([CONTENT])
+    of_older_row = StoredFile(keep(unfinished).path, 0)
+    assert store.sha256(of_older_row) == sha256(CONTENT).hexdigest()
+
+
+def test_a_file_that_was_shortened_has_no_digest(store: InstanceStore) -> None:
+    stored = put(store, CONTENT)
+    os.truncate(store.open(stored.path), len(CONTENT) - 1)
+    with pytest.raises(OSError, match="shorter"):
+        store.sha256(stored)

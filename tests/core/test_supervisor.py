@@ -13,7 +13,7 @@ from waiting import free_port, wait_until
 
 from dicom_node.config import Settings
 from dicom_node.database import migrate, open_database
-from dicom_node.roles import ROLES
+from dicom_node.roles import roles_of
 
 START_TIMEOUT_S = 90.0
 
@@ -26,6 +26,7 @@ def started(tmp_path: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes
         **os.environ,
         "DICOM_NODE_DATA_DIR": str(tmp_path / "node"),
         "DICOM_NODE_PORT": str(free_port()),
+        "DICOM_NODE_HTTP_PORT": "0",
         "DICOM_NODE_MODEL_DIR": str(tmp_path / "no-model"),
         "DICOM_NODE_CONFIG": str(tmp_path / "node.toml"),
     }
@@ -65,7 +66,8 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.system
 def test_a_dead_role_is_started_again_and_none_outlives_the_supervisor(tmp_path: Path) -> None:
     with started(tmp_path, "up") as supervisor:
-        wait_until(lambda: children_of(supervisor.pid).keys() >= ROLES.keys(), "all roles run", START_TIMEOUT_S)
+        expected = set(roles_of(Settings()))
+        wait_until(lambda: children_of(supervisor.pid).keys() == expected, "all roles run", START_TIMEOUT_S)
         before = children_of(supervisor.pid)["sweep"]
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: children_of(supervisor.pid).get("sweep", before) != before, "it runs again", START_TIMEOUT_S)

@@ -181,12 +181,25 @@ def node_receivers(*options: str) -> Iterator[tuple[int, int]]:
         yield ports
 
 
+def node_senders(port: int) -> list[dict[str, object]]:
+    """Send every sample by two unrelated Node.js libraries; gives what each was answered."""
+    require("node", "npm", "flock")
+    source, copy = TOOLS / "hl7_peers", CACHE / "hl7_peers"
+    if not source.is_dir():
+        pytest.skip(f"not there: {source}")
+    _install_node_peers(source, copy)
+    samples = sorted((source / "samples").glob("*.hl7"))
+    command = ["node", copy / "senders.cjs", "--timeout", str(round(LONG_S * 1000)), str(port), *samples]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=240)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def _install_node_peers(source: Path, copy: Path) -> None:
+    copy.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "receivers.cjs", "senders.cjs"):
+        shutil.copyfile(source / name, copy / name)
     if (copy / "node_modules" / ".package-lock.json").exists():
         return
-    copy.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "receivers.cjs"):
-        shutil.copyfile(source / name, copy / name)
     # several test processes may come here at once
     install = ["flock", str(CACHE), "npm", "install", "--silent", "--no-audit", "--no-fund"]
     done = subprocess.run(install, cwd=copy, capture_output=True, check=False, timeout=240)

@@ -33,6 +33,15 @@ def test_end_without_a_start_is_dropped() -> None:
     assert Deframer().feed(b"rest\x1c\r" + frame(b"MSH|whole")) == [b"MSH|whole"]
 
 
+def test_noise_is_not_kept_and_an_unfinished_message_shows_its_beginning() -> None:
+    deframer = Deframer(max_bytes=100)
+    for _ in range(10):
+        assert deframer.feed(b"noise" * 20) == []
+    assert len(deframer) == 0
+    deframer.feed(b"noise\x0bMSH|unfinished")
+    assert (len(deframer), deframer.beginning(6)) == (15, b"MSH|un")
+
+
 def test_message_above_the_limit_is_refused() -> None:
     deframer = Deframer(max_bytes=100)
     assert deframer.feed(frame(b"x" * 90)) == [b"x" * 90]

@@ -1,6 +1,7 @@
 """What has been received, as rows."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from doubles import NOON
@@ -82,8 +83,17 @@ def test_the_same_uid_with_other_bytes_is_a_second_row(sessions: Sessions) -> No
     first, second = all_of(sessions, Instance)
     assert first.sop_instance_uid == second.sop_instance_uid
     assert first.path != second.path
+    assert (first.variant, second.variant) == (0, 1)
+    assert (first.sha256, second.sha256) == ("", Path(second.path).stem)
     with sessions() as session:
         assert registered_paths(session) == {first.path, second.path}
+
+
+def test_each_variant_is_known_again(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ids = [receive(session, ViewPosition=view).id for view in ("PA", "AP", "LL", "AP", "PA", "LL")]
+    assert ids == [ids[0], ids[1], ids[2], ids[1], ids[0], ids[2]]
+    assert [each.variant for each in all_of(sessions, Instance)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("sop_class", sorted(RADIOGRAPH_SOP_CLASSES))

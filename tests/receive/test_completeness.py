@@ -7,6 +7,7 @@ from doubles import NOON
 from rows import add_delivery, add_job, add_report, add_study, all_of, only, receive
 from waiting import in_threads
 
+from dicom_node.config import Completeness
 from dicom_node.database import Sessions
 from dicom_node.models import Job, Study, Transition
 from dicom_node.receive.completeness import close_quiet_studies
@@ -17,14 +18,14 @@ QUIET = NOON + timedelta(seconds=30)
 
 def close(sessions: Sessions, now: object = QUIET) -> list[Job]:
     with sessions.begin() as session:
-        return close_quiet_studies(session, now=now, idle_timeout_s=30)  # type: ignore[arg-type]
+        return close_quiet_studies(session, now=now, idle_timeout_s=30, rules=Completeness())  # type: ignore[arg-type]
 
 
 def test_a_quiet_study_is_complete_and_its_job_queued_in_one_transaction(sessions: Sessions) -> None:
     with sessions.begin() as session:
         study = add_study(session)
     with sessions() as session:
-        close_quiet_studies(session, now=QUIET, idle_timeout_s=30)
+        close_quiet_studies(session, now=QUIET, idle_timeout_s=30, rules=Completeness())
         session.rollback()
     assert (only(sessions, Study).state, all_of(sessions, Job)) == ("receiving", [])
     (job,) = close(sessions)

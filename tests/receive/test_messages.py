@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 
 from dicom_node.receive.command import StoreRequest, parse_command
+from dicom_node.receive.header import InstanceHeader
 from dicom_node.receive.messages import Messages
 from dicom_node.receive.pdus import BadPdu, Fragment
 
@@ -40,6 +41,7 @@ ECHO = b"".join(element(*each) for each in ((2, b"1.2"), (0x100, us(0x30)), (0x1
 @dataclass
 class FakeDeposit:
     written: bytes = b""
+    header: None = None
     is_discarded: bool = False
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
@@ -62,7 +64,7 @@ class FakeService:
         self.deposits.append(FakeDeposit())
         return self.deposits[-1]
 
-    def answer_store(self, request: StoreRequest, status: int) -> None:
+    def answer_store(self, request: StoreRequest, status: int, kept: InstanceHeader | None) -> None:
         self.answers.append((request, status))
 
     def take_message(self, context_id: int, command: bytes, data_set: bytes | None) -> None:

@@ -9,7 +9,8 @@ import pynetdicom
 import pytest
 from pynetdicom import acse, ae, association, dimse, dul, fsm, transport
 
-# Replaced, extended or called by dicom_node/receive/{association,connection,upper_layer,listener,admission}.py.
+# Replaced, extended or called by dicom_node/receive/{association,connection,upper_layer,listener,admission}.py, and by
+# dicom_node/receive/event_report.py and dicom_node/requestor.py.
 # The digest is of the source as it was read when the fast path was written (pynetdicom 3.0.4).
 STANDS_ON: dict[str, tuple[Callable[..., Any], str]] = {
     "Association.__init__": (association.Association.__init__, "eb07516b8009"),
@@ -23,6 +24,7 @@ STANDS_ON: dict[str, tuple[Callable[..., Any], str]] = {
     "ACSE.is_aborted": (acse.ACSE.is_aborted, "ad2eb3f545a9"),
     "ACSE.is_release_requested": (acse.ACSE.is_release_requested, "894b33d21a8d"),
     "ACSE.send_reject": (acse.ACSE.send_reject, "700998293bbc"),
+    "AE._create_socket": (ae.ApplicationEntity._create_socket, "f56bca8888e1"),
     "AE.make_server": (ae.ApplicationEntity.make_server, "6569298ac5cf"),
     "AssociationServer.__init__": (transport.AssociationServer.__init__, "edacb98bdfb7"),
     "AssociationServer.active_associations": (transport.AssociationServer.active_associations.fget, "2dc018cb7d13"),
@@ -34,6 +36,7 @@ STANDS_ON: dict[str, tuple[Callable[..., Any], str]] = {
     "DIMSEServiceProvider.__init__": (dimse.DIMSEServiceProvider.__init__, "bbecd186810e"),
     "DIMSEServiceProvider.get_msg": (dimse.DIMSEServiceProvider.get_msg, "890e3e04283f"),
     "DIMSEServiceProvider.receive_primitive": (dimse.DIMSEServiceProvider.receive_primitive, "5f99c86b14a1"),
+    "DIMSEServiceProvider.send_msg": (dimse.DIMSEServiceProvider.send_msg, "a839cf2fb469"),
     "DULServiceProvider.__init__": (dul.DULServiceProvider.__init__, "c82dafa9438d"),
     "DULServiceProvider._decode_pdu": (dul.DULServiceProvider._decode_pdu, "fc71dd1bf853"),
     "DULServiceProvider._process_recv_primitive": (dul.DULServiceProvider._process_recv_primitive, "4c0ebbb3e646"),

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -151,7 +150,7 @@ def test_the_bytes_are_kept_exactly_as_they_were_sent(
     instance = only(receiver.sessions, Instance)
     kept = receiver.store.open(instance.path).read_bytes()
     assert dcmread(BytesIO(kept)).file_meta.TransferSyntaxUID == syntax == instance.transfer_syntax_uid
-    assert sha256(data_set_of(kept)).hexdigest() == instance.sha256
+    assert len(data_set_of(kept)) == instance.size_bytes
     assert data_set_of(kept) == by_wire(file, port, syntax)
 
 

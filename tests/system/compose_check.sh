@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 TIMEOUT_S=${TIMEOUT_S:-120}
 SETTLE_S=10 # after the first SR and ORU: time for a second one that must not come
-export DICOM_ADDRESS=127.0.0.1 DICOM_PORT=${DICOM_PORT:-0} POSTGRES_PASSWORD="a p@ss/word:\$1"
+export DICOM_ADDRESS=127.0.0.1 DICOM_PORT=${DICOM_PORT:-0} HTTP_PORT=0 HL7_PORT=0 POSTGRES_PASSWORD="a p@ss/word:\$1"
 
 compose() { docker compose --ansi never --project-name dicom-node-check --env-file deploy/env.example --profile demo "$@"; }
 
@@ -79,7 +79,7 @@ echo "SR $srs, objects in Orthanc $objects, ORU $orus, receipts of the RIS $rece
 [[ "$srs $objects $orus $receipts" == "1 1 1 1" ]] || exit 1
 
 say "errors in the node's logs"
-if compose logs --no-color migrate scp sweep worker relay ris model | grep -E '"level": "(error|critical)"|Traceback'; then
+if compose logs --no-color migrate scp sweep worker relay web hl7 ris model | grep -E '"level": "(error|critical)"|Traceback'; then
   exit 1
 fi
 echo "none"

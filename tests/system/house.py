@@ -81,7 +81,7 @@ class Node:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config = self.folder / "dicom-node.toml"
-        common = f'data_dir = "{self.folder / "data"}"\nport = {self.port}\npoll_interval_s = 0.1\n'
+        common = f'data_dir = "{self.folder / "data"}"\nport = {self.port}\nhttp_port = 0\npoll_interval_s = 0.1\n'
         self.config.write_text(common + self.toml, encoding="utf-8")
         self.log = self.folder / "node.log"
 

@@ -21,11 +21,11 @@ from sqlmodel import select
 
 from dicom_node.clock import utc_now
 from dicom_node.models import Instance
+from dicom_node.requestor import Requestor
 from dicom_node.uids import derive_uid
 from integration.simulators.inbox import read_receipts
 from integration.simulators.pacs import LoopbackPacs
 from integration.simulators.ris import LoopbackRis
-from integration.store_scu import _Scu
 from workers.phantom.case import Case
 from workers.phantom.film import film_dataset
 
@@ -247,7 +247,7 @@ def _check_same_bytes(folder: Path) -> None:
 
 
 def _store(ds: Dataset, port: int) -> bool:
-    ae = _Scu("MODALITY")  # which closes the sockets that pynetdicom forgets
+    ae = Requestor("MODALITY")  # which closes the sockets that pynetdicom forgets
     ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout = 2, 5, 10
     ae.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
     assoc = ae.associate("127.0.0.1", port, ae_title="CXRNODE")

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from integration.backoff import next_due
+from dicom_node.backoff import next_due
 
 NOW = datetime(2026, 8, 1, 10, 30, tzinfo=UTC)
 

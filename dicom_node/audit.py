@@ -1,0 +1,111 @@
+"""The audit trail (PS3.15 A.5): who was let in or turned away, and which patient's studies came.
+
+The one place beside database and images where a Patient ID may stand: the standard demands it. Files of one day each
+(UTC), one message a line, only ever appended to, readable by the owner and the group.
+"""
+
+import os
+import queue
+import threading
+import time
+from datetime import date, datetime
+from errno import ENOSPC
+from pathlib import Path
+
+from dicom_node import logs
+from dicom_node.audit_messages import (
+    APPLICATION_START,
+    APPLICATION_STOP,
+    Process,
+    Sender,
+    Transfer,
+    application_activity,
+    instances_transferred,
+    security_alert,
+)
+from dicom_node.clock import Clock
+
+_MOST_WAITING = 1_000  # messages, 1 kB each
+_TELL_LOSS_EVERY_S = 60.0
+_LAST_WORDS_S = 5.0  # longest wait for a disk that hangs when the process ends
+
+_log = logs.get("audit")
+
+
+class AuditTrail:
+    """Takes messages from any thread and never makes it wait: a thread of its own writes them.
+
+    What cannot be written, because the disk fails or is too slow, is lost; the log says how many.
+    """
+
+    def __init__(self, folder: Path, ae_title: str, clock: Clock) -> None:
+        self._folder = folder
+        self._process = Process(ae_title, os.getpid())
+        self._clock = clock
+        self._waiting: queue.Queue[tuple[date, str] | None] = queue.Queue(_MOST_WAITING)
+        self._lock = threading.Lock()
+        self._lost, self._tell_loss_at = 0, 0.0
+        self._mend = ""  # ends the line of a message that was cut short
+        self._writer = threading.Thread(target=self._write_all, name="audit", daemon=True)
+        self._writer.start()
+
+    def started(self) -> None:
+        now = self._clock()
+        self._put(now, application_activity(self._process, now, APPLICATION_START))
+
+    def refused(self, address: str, calling_ae: str, why: str) -> None:
+        """Somebody was turned away. calling_ae: empty if it was not said yet."""
+        now = self._clock()
+        self._put(now, security_alert(self._process, now, Sender(address, calling_ae), why))
+
+    def transferred(self, sender: Sender, transfer: Transfer) -> None:
+        """All that came of a study on one association is kept."""
+        now = self._clock()
+        self._put(now, instances_transferred(self._process, now, sender, transfer))
+
+    def stopped(self) -> None:
+        """The process ends. Returns when all messages are written, or the disk hangs; takes no more after that."""
+        now = self._clock()
+        self._put(now, application_activity(self._process, now, APPLICATION_STOP))
+        try:
+            self._waiting.put(None, timeout=_LAST_WORDS_S)
+        except queue.Full:
+            return
+        self._writer.join(_LAST_WORDS_S)
+
+    def _put(self, at: datetime, message: str) -> None:
+        try:
+            self._waiting.put_nowait((at.date(), message))
+        except queue.Full:
+            self._count_lost("too many at once")
+
+    def _write_all(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            day, message = item
+            try:
+                self._write(day, message)
+            except OSError as error:
+                self._count_lost(str(error.strerror))
+
+    def _write(self, day: date, message: str) -> None:
+        """Opened anew each time: whoever moves or removes the file gets what comes next in a new one."""
+        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        file = os.open(self._folder / f"audit-{day:%Y-%m-%d}.log", flags, 0o640)
+        try:
+            line = f"{self._mend}{message}\n".encode()
+            is_whole = os.write(file, line) == len(line)  # in one piece: other processes append, too
+        finally:
+            os.close(file)
+        self._mend = "" if is_whole else "\n"
+        if not is_whole:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    def _count_lost(self, why: str) -> None:
+        with self._lock:
+            self._lost += 1
+            lost, now = self._lost, time.monotonic()
+            if now < self._tell_loss_at:
+                return
+            self._tell_loss_at = now + _TELL_LOSS_EVERY_S
+        _log.error("audit_messages_lost", count=lost, reason=why)

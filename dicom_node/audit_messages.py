@@ -1,0 +1,157 @@
+"""DICOM audit messages (PS3.15 A.5), each one line of XML by the schema of A.5.1. Pure: values in, text out."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+Code = tuple[str, str, str]  # csd-code, codeSystemName, originalText
+
+# PS3.16 CID 400: events
+APPLICATION_ACTIVITY: Code = ("110100", "DCM", "Application Activity")
+INSTANCES_TRANSFERRED: Code = ("110104", "DCM", "DICOM Instances Transferred")
+SECURITY_ALERT: Code = ("110113", "DCM", "Security Alert")
+# PS3.16 CID 401, 403: their types
+APPLICATION_START: Code = ("110120", "DCM", "Application Start")
+APPLICATION_STOP: Code = ("110121", "DCM", "Application Stop")
+NODE_AUTHENTICATION: Code = ("110126", "DCM", "Node Authentication")
+# PS3.16 CID 402: roles
+APPLICATION: Code = ("110150", "DCM", "Application")
+DESTINATION: Code = ("110152", "DCM", "Destination Role ID")
+SOURCE: Code = ("110153", "DCM", "Source Role ID")
+# PS3.16 CID 404, PS3.15 A.5.1.2.4: what identifies an object
+STUDY_INSTANCE_UID: Code = ("110180", "DCM", "Study Instance UID")
+PATIENT_NUMBER: Code = ("2", "RFC-3881", "Patient Number")
+
+# PS3.15 A.5.1.1: codes of the schema itself
+_SUCCESS, _MINOR_FAILURE = "0", "4"
+_CREATE, _EXECUTE = "C", "E"
+_IP_ADDRESS = "2"
+_APPLICATION_SERVER = "4"
+_PERSON, _SYSTEM_OBJECT = "1", "2"
+_PATIENT, _REPORT = "1", "3"
+_ORIGINATION = "1"
+
+# What XML 1.0 cannot hold, and what some reader may take for the end of the line
+_UNFIT = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process, as its log names it."""
+
+    ae_title: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sends to this process."""
+
+    address: str  # IPv4 or IPv6
+    calling_ae: str = ""  # empty: did not come so far as to say it
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The objects of one study that came on one association."""
+
+    study_instance_uid: str
+    patient_id: str  # (0010,0020); empty if the header has none
+    instances: dict[str, int] = field(default_factory=dict)  # SOP Class UID → how many
+
+
+def application_activity(process: Process, at: datetime, kind: Code) -> str:
+    """The process started or stopped (PS3.15 A.5.3.1)."""
+    message = _message(APPLICATION_ACTIVITY, at, action=_EXECUTE, kind=kind)
+    _add_process(message, process, role=APPLICATION)
+    _add_source(message, process)
+    return tostring(message, encoding="unicode")
+
+
+def security_alert(process: Process, at: datetime, sender: Sender, why: str) -> str:
+    """The process turned somebody away (PS3.15 A.5.3.11): a failure that did no harm."""
+    message = _message(SECURITY_ALERT, at, action=_EXECUTE, kind=NODE_AUTHENTICATION, failure=why)
+    _add_process(message, process)
+    _add_sender(message, sender, is_requestor=False)  # PS3.15 table A.5.3.11-1: shall be
+    _add_source(message, process)
+    return tostring(message, encoding="unicode")
+
+
+def instances_transferred(process: Process, at: datetime, sender: Sender, transfer: Transfer) -> str:
+    """The process holds a study's objects that it was sent (PS3.15 A.5.3.7)."""
+    message = _message(INSTANCES_TRANSFERRED, at, action=_CREATE)
+    _add_sender(message, sender, is_requestor=True, role=SOURCE)
+    _add_process(message, process, role=DESTINATION)
+    _add_source(message, process)
+    study = _add_object(message, transfer.study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
+    study.set("ParticipantObjectDataLifeCycle", _ORIGINATION)
+    description = SubElement(study, "ParticipantObjectDescription")
+    for sop_class_uid, count in transfer.instances.items():
+        SubElement(description, "SOPClass", UID=_clean(sop_class_uid), NumberOfInstances=str(count))
+    _add_object(message, transfer.patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
+    return tostring(message, encoding="unicode")
+
+
+def _message(event: Code, at: datetime, *, action: str, kind: Code | None = None, failure: str = "") -> Element:
+    message = Element("AuditMessage")
+    identification = SubElement(
+        message,
+        "EventIdentification",
+        EventActionCode=action,
+        EventDateTime=at.isoformat(timespec="milliseconds"),
+        EventOutcomeIndicator=_MINOR_FAILURE if failure else _SUCCESS,
+    )
+    _add_code(identification, "EventID", event)
+    if kind:
+        _add_code(identification, "EventTypeCode", kind)
+    if failure:
+        SubElement(identification, "EventOutcomeDescription").text = _clean(failure)
+    return message
+
+
+def _add_process(message: Element, process: Process, *, role: Code | None = None) -> None:
+    names = {"UserID": str(process.pid), "AlternativeUserID": f"AETITLES={process.ae_title}"}
+    _add_participant(message, names, is_requestor=False, role=role)
+
+
+def _add_sender(message: Element, sender: Sender, *, is_requestor: bool, role: Code | None = None) -> None:
+    names = {"UserID": _clean(sender.calling_ae or sender.address)}
+    if sender.calling_ae:
+        names["AlternativeUserID"] = _clean(f"AETITLES={sender.calling_ae}")
+    place = {"NetworkAccessPointID": _clean(sender.address), "NetworkAccessPointTypeCode": _IP_ADDRESS}
+    _add_participant(message, names | place, is_requestor=is_requestor, role=role)
+
+
+def _add_participant(message: Element, names: dict[str, str], *, is_requestor: bool, role: Code | None) -> None:
+    participant = SubElement(message, "ActiveParticipant", names, UserIsRequestor=str(is_requestor).lower())
+    if role:
+        _add_code(participant, "RoleIDCode", role)
+
+
+def _add_source(message: Element, process: Process) -> None:
+    source = SubElement(message, "AuditSourceIdentification", AuditSourceID=process.ae_title)
+    SubElement(source, "AuditSourceTypeCode", {"csd-code": _APPLICATION_SERVER})
+
+
+def _add_object(message: Element, identifier: str, identified_by: Code, kind: str, role: str) -> Element:
+    found = SubElement(
+        message,
+        "ParticipantObjectIdentification",
+        ParticipantObjectID=_clean(identifier),
+        ParticipantObjectTypeCode=kind,
+        ParticipantObjectTypeCodeRole=role,
+    )
+    _add_code(found, "ParticipantObjectIDTypeCode", identified_by)
+    SubElement(found, "ParticipantObjectName")  # the schema demands one; the patient's stays out of this file, too
+    return found
+
+
+def _add_code(parent: Element, name: str, code: Code) -> None:
+    value, system, meaning = code
+    SubElement(parent, name, {"csd-code": value, "codeSystemName": system, "originalText": meaning})
+
+
+def _clean(text: str) -> str:
+    """The text with a sign in the place of whatever is not fit for a line of XML."""
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,64 @@
+"""`dicom-node pull`: a study from a source, now; or what became of those asked for."""
+
+from rich.console import Console
+from rich.table import Table
+from sqlmodel import col, select
+
+from dicom_node.clock import utc_now
+from dicom_node.config import DicomSource, Settings
+from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
+from dicom_node.errors import Permanent
+from dicom_node.models import Pull
+from dicom_node.pull.puller import Puller
+from dicom_node.pull.query import FoundStudy, studies_by_accession, studies_by_uid
+from dicom_node.receive.intake import Intake, Receiver
+from dicom_node.states import PullState
+from dicom_node.storage import InstanceStore
+
+_console = Console()
+
+
+def run(name: str, settings: Settings, *, accession: str, study: str) -> int:
+    """Pull what was named, or list what is not done. Returns the exit status: 1 if not all came."""
+    source = _source(name, settings)
+    engine = open_database(settings)
+    require_current_schema(engine)
+    sessions = make_sessions(engine)
+    if not accession and not study:
+        _console.print(_table(sessions, source))
+        return 0
+    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
+    receiver = Receiver(store, sessions, utc_now)
+    puller = Puller(source, settings, receiver, Intake(receiver))
+    pulls = [puller.pull_now(each) for each in _studies(puller, accession, study)]
+    for pull in pulls:
+        _console.print(f"{pull.study_instance_uid}: {pull.state} ({pull.reason})", markup=False, highlight=False)
+    engine.dispose()
+    return 0 if all(pull.state == PullState.DONE for pull in pulls) else 1
+
+
+def _source(name: str, settings: Settings) -> DicomSource:
+    for source in settings.sources:
+        if source.name == name:
+            return source
+    known = ", ".join(each.name for each in settings.sources) or "none"
+    raise Permanent(f"{name} is not in the settings' sources (found: {known})")
+
+
+def _studies(puller: Puller, accession: str, study: str) -> list[FoundStudy]:
+    with puller.asking() as ask:
+        found = studies_by_uid(ask, study) if study else studies_by_accession(ask, accession)
+    if not found:
+        raise Permanent(f"{puller.source.ae_title} has no such study")
+    return found
+
+
+def _table(sessions: Sessions, source: DicomSource) -> Table:
+    """The newest pulls that wait, or that somebody must look at."""
+    table = Table("study", "where", "due (UTC)", "why")
+    open_ones = select(Pull).where(Pull.source == source.name, Pull.state != PullState.DONE)
+    with sessions() as session:
+        for pull in session.exec(open_ones.order_by(col(Pull.id).desc()).limit(50)):
+            what = pull.study_instance_uid or f"the prior of study {pull.prior_of}"
+            table.add_row(what, pull.state, f"{pull.due_at:%Y-%m-%d %H:%M:%S}", pull.reason)
+    return table

@@ -1,0 +1,60 @@
+"""The puller: asks the sources for what their rules name, and has it sent. One thread each: none waits for another."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from dicom_node import logs
+from dicom_node.clock import utc_now
+from dicom_node.config import DicomSource, Settings
+from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.errors import Permanent, Transient
+from dicom_node.models import Pull
+from dicom_node.orphans import take_over
+from dicom_node.pull.puller import Puller
+from dicom_node.receive.intake import Intake, Receiver
+from dicom_node.rounds import together
+from dicom_node.storage import InstanceStore
+
+_log = logs.get("puller")
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """The role: pull until told to stop."""
+    engine = open_database(settings)
+    require_current_schema(engine)
+    sessions = make_sessions(engine)
+    lock = take_over(engine, sessions, settings, utc_now(), Pull)
+    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
+    receiver = Receiver(store, sessions, utc_now)
+    _log.info("pulling", count=len(settings.sources))
+    works = {f"pull-{each.name}": Rounds(_puller(each, settings, receiver, stop)) for each in settings.sources}
+    together(settings.poll_interval_s, stop, works)
+    lock.close()
+
+
+def _puller(source: DicomSource, settings: Settings, receiver: Receiver, stop: threading.Event) -> Puller:
+    return Puller(source, settings, receiver, Intake(receiver), stop)
+
+
+class Rounds:
+    """One source's round: ask for what is new when it is time, then pull what is due. It rests while it is away."""
+
+    def __init__(self, puller: Puller, timer: Callable[[], float] = time.monotonic) -> None:
+        self._puller = puller
+        self._timer = timer
+        self._poll_at = self._pull_at = timer()
+
+    def __call__(self) -> bool:
+        """True: there is more to pull."""
+        source = self._puller.source
+        try:
+            if self._timer() >= self._poll_at:
+                self._poll_at = self._timer() + source.poll_s
+                count = self._puller.poll()
+                _log.debug("source_asked", source=source.name, count=count)
+            return self._timer() >= self._pull_at and self._puller.pull_due()
+        except (Transient, Permanent) as error:
+            self._pull_at = self._timer() + source.poll_s
+            _log.warning("source_not_asked", source=source.name, reason=str(error))
+            return False

@@ -1,0 +1,106 @@
+"""What the facts of a message change: orders, final reports, merged patients, and the studies they concern."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import product
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from dicom_node.lifecycle import advance, note
+from dicom_node.models import Delivery, FinalReport, Job, PatientMerge, Report, Study
+from dicom_node.orders import is_about
+from dicom_node.patients import Identifier, agree, all_identifiers, identifiers_to_json, is_same_person, patient_of
+from dicom_node.settlement import settle_job
+from dicom_node.states import ACTIVE_JOB_STATES, CLOSED, DeliveryState
+from integration.order_book import OrderBook
+from integration.order_message import OrderFacts
+from integration.patient_message import MergeFacts, UpdateFacts
+from integration.report_message import FinalFacts
+
+
+@dataclass(frozen=True)
+class Source:
+    """The message that the facts are of, and the orders of its group."""
+
+    message_id: int
+    now: datetime
+    orders: OrderBook
+
+
+def work_in(session: Session, facts: Iterable[object], source: Source) -> None:
+    """Change what the facts change, in their order."""
+    for each in facts:
+        _WORK[type(each)](session, each, source)
+
+
+def _work_in_order(_: Session, facts: OrderFacts, source: Source) -> None:
+    source.orders.keep(facts, message_id=source.message_id, now=source.now)
+
+
+def _work_in_final(session: Session, facts: FinalFacts, source: Source) -> None:
+    """Keep the report and close its case. What it does not say of its order, the order says."""
+    order = source.orders.find(facts)
+    said = {name: value for name, value in vars(facts).items() if name != "patient"}
+    if order is not None:
+        said["accession_number"] = facts.accession_number or order.accession_number
+        said["study_instance_uid"] = facts.study_instance_uid or order.study_instance_uid
+    report = FinalReport(
+        message_id=source.message_id,
+        patient_identifiers=identifiers_to_json(facts.patient),
+        created_at=source.now,
+        **said,
+    )
+    session.add(report)
+    about = is_about(Study, report.study_instance_uid, report.accession_number)
+    for study in session.exec(select(Study).where(about)).all():
+        if is_same_person(session, patient_of(study), facts.patient):
+            _close(session, study, source.now)
+
+
+def _close(session: Session, study: Study, now: datetime) -> None:
+    """What was not sent yet is not sent any more; what is being drafted or sent looks for itself."""
+    note(session, study, now, CLOSED)
+    pending = select(Delivery).join(Report).join(Job).where(Job.study_id == study.id)
+    for delivery in session.exec(pending.where(Delivery.state == DeliveryState.PENDING)).all():
+        if advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=CLOSED):
+            settle_job(session, delivery, now)
+
+
+def _work_in_update(session: Session, facts: UpdateFacts, source: Source) -> None:
+    _note_on_pending_work(session, facts.patient, source.now, f"ADT^{facts.event}: the patient's data has changed")
+
+
+def _work_in_merge(session: Session, facts: MergeFacts, source: Source) -> None:
+    for prior, surviving in product(facts.prior, facts.surviving):
+        merge = PatientMerge(
+            message_id=source.message_id,
+            prior_id=prior.id_number,
+            surviving_id=surviving.id_number,
+            identifiers=identifiers_to_json((prior, surviving)),
+            created_at=source.now,
+        )
+        session.add(merge)
+    patient = (*facts.prior, *facts.surviving)
+    _note_on_pending_work(session, patient, source.now, f"ADT^{facts.event}: the patient was merged with another")
+
+
+def _note_on_pending_work(session: Session, patient: Iterable[Identifier], now: datetime, words: str) -> None:
+    """Say it in the timelines of what is not sent yet. It carries the patient as the image does: the PACS corrects
+    images and reports together.
+    """
+    known = all_identifiers(session, tuple(patient))
+    named = col(Study.patient_id).in_({each.id_number for each in known})
+    active = select(Job.study_id).where(col(Job.state).in_(ACTIVE_JOB_STATES))
+    for study in session.exec(select(Study).where(named, col(Study.id).in_(active))).all():
+        if agree(patient_of(study), known):
+            note(session, study, now, f"{words}; the report names it as the image does")
+
+
+_WORK: Mapping[type[object], Callable[[Session, Any, Source], None]] = {
+    OrderFacts: _work_in_order,
+    FinalFacts: _work_in_final,
+    UpdateFacts: _work_in_update,
+    MergeFacts: _work_in_merge,
+}

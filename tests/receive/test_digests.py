@@ -1,0 +1,57 @@
+"""What is done while nothing is received."""
+
+import threading
+from hashlib import sha256
+
+import pytest
+from doubles import FrozenClock
+from films import dx_bytes
+from rows import all_of, only, receive
+
+from dicom_node.config import Settings
+from dicom_node.database import Sessions
+from dicom_node.models import Instance
+from dicom_node.receive.digests import Digests
+from dicom_node.receive.intake import Receiver
+from dicom_node.storage import InstanceStore
+
+GO_ON = threading.Event()
+
+
+@pytest.fixture
+def receiver(settings: Settings, sessions: Sessions) -> Receiver:
+    return Receiver(InstanceStore(settings.instances_dir), sessions, FrozenClock())
+
+
+def keep_films(receiver: Receiver, count: int) -> None:
+    with receiver.sessions.begin() as session:
+        for number in range(count):
+            receive(session, receiver.store, SOPInstanceUID=f"1.2.{number}")
+
+
+def test_every_object_gets_the_digest_of_its_data_set(receiver: Receiver) -> None:
+    keep_films(receiver, 3)
+    Digests(receiver).fill(GO_ON)
+    made = [each.sha256 for each in all_of(receiver.sessions, Instance)]
+    assert made == [sha256(dx_bytes(SOPInstanceUID=f"1.2.{number}")).hexdigest() for number in range(3)]
+
+
+def test_nothing_is_made_while_an_object_comes_in(receiver: Receiver) -> None:
+    keep_films(receiver, 1)
+    coming = receiver.store.begin(b"")
+    Digests(receiver).fill(GO_ON)
+    assert only(receiver.sessions, Instance).sha256 == ""
+    coming.discard()
+
+
+def test_a_file_that_cannot_be_read_is_told_once_and_holds_up_no_other(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_films(receiver, 2)
+    gone, _ = all_of(receiver.sessions, Instance)
+    receiver.store.open(gone.path).unlink()
+    digests = Digests(receiver)
+    digests.fill(GO_ON)
+    digests.fill(GO_ON)
+    assert [bool(each.sha256) for each in all_of(receiver.sessions, Instance)] == [False, True]
+    assert caplog.text.count("file_unreadable") == 1

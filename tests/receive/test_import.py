@@ -1,0 +1,537 @@
+"""What becomes of files: in folders, in ZIPs, on media; as they should be, as they are, and as bombs."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from conftest import require_peer
+from doubles import FrozenClock
+from films import dx_bytes, make_dx, shared_data, write_dx
+from hypothesis import HealthCheck, given, seed
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from pydicom import config, dcmread, dcmwrite
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
+from rows import all_of, only
+from stow_peer import data_set_of
+from test_scp import listening, store
+from waiting import LONG_S
+
+from dicom_node.config import Settings
+from dicom_node.database import Sessions, make_sessions
+from dicom_node.errors import InvalidHeader, Permanent
+from dicom_node.models import Instance
+from dicom_node.receive.importing import CALLING_AE, Fate, import_files
+from dicom_node.receive.intake import SUCCESS, Receiver
+from dicom_node.receive.media import opened_media
+from dicom_node.receive.recognition import HEAD_BYTES, NoObject, Recognised, recognise
+from dicom_node.storage import InstanceStore
+from dicom_node.uids import derive_uid
+
+NOT_DICOM = Fate.SKIPPED, "not DICOM"
+NO_UIDS = Fate.REFUSED, "no SOP Class UID and SOP Instance UID at the beginning of the data set"
+NOT_THERE = Fate.REFUSED, "listed in the DICOMDIR, and not there"
+OUTSIDE = Fate.REFUSED, "lies outside the DICOMDIR's folder"
+IMPORTED, ALREADY_THERE = (Fate.IMPORTED, ""), (Fate.ALREADY_THERE, "")
+DICOMDIR = Fate.SKIPPED, "a DICOMDIR"
+NO_SYNTAX = Fate.REFUSED, "no transfer syntax is stated, and the data set does not begin with group 0008"
+NO_VR = Fate.REFUSED, "(0002,0000) of the file meta information has no VR"
+CUT = Fate.REFUSED, "(0002,0003) of the file meta information goes beyond byte 180"
+NOT_UNDERSTOOD = Fate.REFUSED, "its data set cannot be understood"
+
+# What becomes of the hostile files that are not imported.
+HOSTILE = {
+    "DICOMDIR": DICOMDIR,
+    "DICOMDIR-empty.dcm": DICOMDIR,
+    "DICOMDIR-nooffset": DICOMDIR,
+    "DICOMDIR-nopatient": DICOMDIR,
+    "UN_sequence.dcm": NO_UIDS,
+    "bad_sequence.dcm": NOT_UNDERSTOOD,
+    "meta_missing_tsyntax.dcm": NO_SYNTAX,
+    "nested_priv_SQ.dcm": NO_UIDS,
+    "no_meta.dcm": NOT_DICOM,
+    "no_meta_group_length.dcm": NO_UIDS,
+    "priv_SQ.dcm": NO_UIDS,
+    "zipMR.gz": NOT_DICOM,
+}
+
+
+@pytest.fixture
+def receiver(settings: Settings, sqlite_sessions: Sessions) -> Receiver:
+    return Receiver(InstanceStore(settings.instances_dir), sqlite_sessions, FrozenClock())
+
+
+def imported(receiver: Receiver, path: Path) -> dict[str, tuple[Fate, str]]:
+    """What became of each file, by its name."""
+    with opened_media(path) as files:
+        return {each.name: (each.fate, each.reason) for each in import_files(receiver, files)}
+
+
+def film(name: str, **elements: object) -> bytes:
+    return dx_bytes(SOPInstanceUID=str(derive_uid("import", name)), **elements)
+
+
+def zip_of(path: Path, members: Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two films, one of them deeper, beside what is none."""
+    root = tmp_path / "medium"
+    (root / "a" / "deep er").mkdir(parents=True)
+    (root / "film").write_bytes(film("one"))
+    (root / "a" / "deep er" / "film.dcm").write_bytes(film("two"))
+    (root / "a" / "read me.txt").write_text("no film")
+    (root / "empty").touch()
+    return root
+
+
+def test_every_object_below_a_folder_is_imported_and_again_it_is_already_there(
+    settings: Settings, sessions: Sessions, folder: Path
+) -> None:
+    receiver = Receiver(InstanceStore(settings.instances_dir), sessions, FrozenClock())
+    others = {"a/read me.txt": NOT_DICOM, "empty": NOT_DICOM}
+    assert imported(receiver, folder) == {"film": IMPORTED, "a/deep er/film.dcm": IMPORTED, **others}
+    before = sorted(receiver.store.paths())
+    assert imported(receiver, folder) == {"film": ALREADY_THERE, "a/deep er/film.dcm": ALREADY_THERE, **others}
+    assert sorted(receiver.store.paths()) == before
+    instances = all_of(sessions, Instance)
+    assert [each.calling_ae for each in instances] == [CALLING_AE] * 2
+    kept = [data_set_of((receiver.store.root / each.path).read_bytes()) for each in instances]
+    assert sorted(kept) == sorted(data_set_of(film(name)) for name in ("one", "two"))
+
+
+def test_one_file_is_imported_too(receiver: Receiver, tmp_path: Path) -> None:
+    assert imported(receiver, write_dx(tmp_path / "film.dcm")) == {"film.dcm": IMPORTED}
+
+
+def test_other_bytes_under_the_same_uid_are_kept_beside(receiver: Receiver, tmp_path: Path) -> None:
+    write_dx(tmp_path / "film.dcm")
+    imported(receiver, tmp_path / "film.dcm")
+    write_dx(tmp_path / "film.dcm", ViewPosition="AP")
+    assert imported(receiver, tmp_path / "film.dcm") == {"film.dcm": IMPORTED}
+    assert imported(receiver, tmp_path / "film.dcm") == {"film.dcm": ALREADY_THERE}
+    assert [each.view for each in all_of(receiver.sessions, Instance)] == ["PA", "AP"]
+
+
+def test_the_data_set_names_the_object_not_the_file_meta_information(receiver: Receiver, tmp_path: Path) -> None:
+    ds = make_dx(SOPInstanceUID="1.2.3")
+    ds.file_meta.MediaStorageSOPInstanceUID = "1.2.4"
+    dcmwrite(tmp_path / "film.dcm", ds, enforce_file_format=False)
+    assert imported(receiver, tmp_path / "film.dcm") == {"film.dcm": IMPORTED}
+    instance = only(receiver.sessions, Instance)
+    kept = dcmread(receiver.store.root / instance.path)
+    assert instance.sop_instance_uid == "1.2.3" == kept.file_meta.MediaStorageSOPInstanceUID
+
+
+def without_preamble(part10: bytes) -> bytes:
+    return part10[128:]
+
+
+def without_prefix(part10: bytes) -> bytes:
+    return part10[132:]
+
+
+@pytest.mark.parametrize("strip", [without_preamble, without_prefix, data_set_of])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_file_without_preamble_is_imported_where_it_leaves_no_doubt(
+    syntax: str, strip: Callable[[bytes], bytes], receiver: Receiver, tmp_path: Path
+) -> None:
+    part10 = dx_bytes(transfer_syntax=syntax)
+    (tmp_path / "film").write_bytes(strip(part10))
+    assert imported(receiver, tmp_path / "film") == {"film": IMPORTED}
+    instance = only(receiver.sessions, Instance)
+    kept = (receiver.store.root / instance.path).read_bytes()
+    assert instance.transfer_syntax_uid == syntax == dcmread(BytesIO(kept)).file_meta.TransferSyntaxUID
+    assert data_set_of(kept) == data_set_of(part10)
+
+
+def compressed_film() -> bytes:
+    ds = make_dx()
+    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    ds.PixelData = encapsulate([b"\0" * 100])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    file = BytesIO()
+    dcmwrite(file, ds)
+    return file.getvalue()
+
+
+def test_a_compressed_object_that_does_not_say_how_is_refused(receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "film").write_bytes(data_set_of(compressed_film()))
+    words = "its pixel data is compressed, and no file meta information says how"
+    assert imported(receiver, tmp_path / "film") == {"film": (Fate.REFUSED, words)}
+    path = zip_of(tmp_path / "film.zip", [("film", data_set_of(compressed_film()))])
+    assert imported(receiver, path) == {"film": (Fate.REFUSED, words)}
+    (tmp_path / "film").write_bytes(compressed_film())
+    assert imported(receiver, tmp_path / "film") == {"film": IMPORTED}
+
+
+def test_a_deflated_object_is_imported_as_it_is(receiver: Receiver, tmp_path: Path) -> None:
+    part10 = dx_bytes(transfer_syntax=DeflatedExplicitVRLittleEndian)
+    (tmp_path / "film").write_bytes(part10)
+    assert imported(receiver, tmp_path / "film") == {"film": IMPORTED}
+    assert data_set_of((receiver.store.root / only(receiver.sessions, Instance).path).read_bytes()) == data_set_of(
+        part10
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "fate"),
+    [
+        (dx_bytes(StudyInstanceUID=None), (Fate.REFUSED, "it belongs to no study or no series")),
+        (dx_bytes(SOPInstanceUID=None), NO_UIDS),
+        (dx_bytes(SOPInstanceUID="1" * 65), NO_UIDS),
+        (dx_bytes(SOPInstanceUID="CANARY^PHI"), NOT_UNDERSTOOD),
+        (dx_bytes()[:132], NO_SYNTAX),
+        (dx_bytes()[:180], CUT),
+        (b"\0" * 128 + b"DICM" + b"\2\0\0\0\4\0\0\0", NO_VR),
+        (b"\2\0nothing", NOT_DICOM),
+    ],
+    ids=["no study", "no UID", "long UID", "no UID but a name", "prefix only", "cut", "no VR", "another format"],
+)
+def test_what_cannot_be_imported_is_refused_with_a_reason(
+    content: bytes, fate: tuple[Fate, str], receiver: Receiver, tmp_path: Path
+) -> None:
+    (tmp_path / "film").write_bytes(content)
+    assert imported(receiver, tmp_path / "film") == {"film": fate}
+    assert all_of(receiver.sessions, Instance) == []
+    assert list(receiver.store.paths()) == []
+
+
+@pytest.mark.parametrize("is_zip", [False, True], ids=["folder", "zip"])
+def test_hostile_files_are_imported_or_refused_and_nothing_breaks(
+    is_zip: bool, receiver: Receiver, tmp_path: Path
+) -> None:
+    hostile = shared_data("hostile")
+    files = sorted(hostile.iterdir())
+    path = zip_of(tmp_path / "all.zip", [(each.name, each.read_bytes()) for each in files]) if is_zip else hostile
+    expected = {each.name: HOSTILE.get(each.name, IMPORTED) for each in files}
+    assert imported(receiver, path) == expected
+    again = {name: ALREADY_THERE if fate == IMPORTED else fate for name, fate in expected.items()}
+    assert imported(receiver, path) == again
+
+
+@pytest.mark.parametrize("name", ["DICOMDIR", "DICOMDIR-nooffset", "DICOMDIR-nopatient"])
+def test_a_dicomdir_without_its_files_refuses_each_of_them(name: str, receiver: Receiver) -> None:
+    found = imported(receiver, shared_data("hostile", name))
+    assert len(found) > 10
+    assert set(found.values()) == {NOT_THERE}
+
+
+def test_an_empty_dicomdir_lists_nothing(receiver: Receiver) -> None:
+    assert imported(receiver, shared_data("hostile", "DICOMDIR-empty.dcm")) == {}
+
+
+def test_real_films_keep_every_byte(receiver: Receiver) -> None:
+    films = shared_data("cxr_dicom")
+    assert set(imported(receiver, films).values()) == {IMPORTED}
+    kept = {data_set_of((receiver.store.root / each.path).read_bytes()) for each in all_of(receiver.sessions, Instance)}
+    assert kept == {data_set_of(each.read_bytes()) for each in films.iterdir()}
+
+
+# ZIP
+
+
+def test_names_in_a_zip_lead_nowhere(receiver: Receiver, tmp_path: Path) -> None:
+    names = ["../../evil.dcm", "/etc/evil.dcm", "a/" * 300 + "film.dcm"]
+    path = zip_of(tmp_path / "films.zip", [(name, film(name)) for name in names])
+    before = {*tmp_path.rglob("*")}
+    assert set(imported(receiver, path).values()) == {IMPORTED}
+    outside = {each for each in {*tmp_path.rglob("*")} - before if receiver.store.root not in each.parents}
+    assert {each.name for each in outside} <= {"node.sqlite", "node.sqlite-wal", "node.sqlite-shm"}
+    assert not Path("/etc/evil.dcm").exists()
+    assert len(list(receiver.store.paths())) == 3
+
+
+def test_a_member_that_expands_beyond_reason_is_not_expanded(receiver: Receiver, tmp_path: Path) -> None:
+    bomb = dx_bytes() + bytes(64 * 1024**2)
+    path = zip_of(tmp_path / "bomb.zip", [("bomb", bomb), ("film", film("beside"))])
+    words = "expands to more than 200 times its size in the ZIP"
+    assert imported(receiver, path) == {"bomb": (Fate.REFUSED, words), "film": IMPORTED}
+
+
+def test_a_member_longer_than_any_object_is_not_expanded(receiver: Receiver, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "films.zip", [("film", dx_bytes())])
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("film").file_size
+    # PKWARE application note 4.5.3: the size in a ZIP64 extra field
+    content = path.read_bytes()
+    central = content.rindex(b"PK\1\2")
+    entry = bytearray(content[central : central + 46])
+    assert struct.unpack_from("<I", entry, 24)[0] == size
+    extra = struct.pack("<HHQ", 1, 8, 5 * 1024**3)
+    struct.pack_into("<I", entry, 24, 0xFFFFFFFF)
+    struct.pack_into("<H", entry, 30, len(extra))
+    end = bytearray(content[content.rindex(b"PK\5\6") :])
+    struct.pack_into("<I", end, 12, len(entry) + 4 + len(extra))
+    path.write_bytes(content[:central] + entry + b"film" + extra + end)
+    words = f"expands to {5 * 1024**3} bytes, expected at most {4 * 1024**3}"
+    assert imported(receiver, path) == {"film": (Fate.REFUSED, words)}
+
+
+def test_a_member_that_lies_about_its_size_is_read_no_further(receiver: Receiver, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "liar.zip", [("film", dx_bytes() + bytes(8 * 1024**2))])
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.rindex(b"PK\1\2") + 24, 5_000)  # PKWARE application note 4.3.12
+    path.write_bytes(content)
+    words = "cannot be read: damaged in the ZIP (BadZipFile)"
+    assert imported(receiver, path) == {"film": (Fate.REFUSED, words)}
+    assert list(receiver.store.paths()) == []
+
+
+def test_members_that_share_their_bytes_are_refused(receiver: Receiver, tmp_path: Path) -> None:
+    """Fifield's bomb: many entries of the directory lead to one member."""
+    path = zip_of(tmp_path / "shared.zip", [("film", dx_bytes())])
+    content = path.read_bytes()
+    central, end = content.rindex(b"PK\1\2"), content.rindex(b"PK\5\6")
+    entry, tail = content[central:end], bytearray(content[end:])
+    struct.pack_into("<HHI", tail, 8, 50, 50, 50 * len(entry))
+    path.write_bytes(content[:central] + entry * 50 + tail)
+    with pytest.raises(Permanent, match="its members overlap"):
+        imported(receiver, path)
+
+
+@pytest.mark.parametrize(("method", "number"), [(zipfile.ZIP_BZIP2, 12), (zipfile.ZIP_LZMA, 14)])
+def test_a_compression_without_bound_is_refused(method: int, number: int, receiver: Receiver, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "films.zip", [("film", dx_bytes())], method)
+    words = f"compressed in the ZIP by method {number}, expected deflate"
+    assert imported(receiver, path) == {"film": (Fate.REFUSED, words)}
+
+
+def test_an_encrypted_member_is_refused(receiver: Receiver, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "films.zip", [("film", dx_bytes())])
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1  # PKWARE application note 4.4.4
+    path.write_bytes(content)
+    assert imported(receiver, path) == {"film": (Fate.REFUSED, "encrypted in the ZIP")}
+
+
+@seed(20261126)
+@examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 2**31), st.binary(min_size=1, max_size=4)), min_size=1, max_size=8))
+def test_no_damage_to_a_zip_is_a_crash(changes: list[tuple[int, bytes]], receiver: Receiver, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "films.zip", [("a/film", dx_bytes()), ("ümlaut", b"text")])
+    content = bytearray(path.read_bytes())
+    tail = len(content) - 250  # central directory and its end, where a change matters most
+    for at, piece in changes:
+        start = tail + at % 250 if at % 2 else at % len(content)
+        content[start : start + len(piece)] = piece
+    path.write_bytes(content)
+    with suppress(Permanent):
+        assert all(fate in Fate for fate, _ in imported(receiver, path).values())
+
+
+@seed(20261126)
+@examples(max_examples=500, deadline=None)
+@given(
+    kind=st.sampled_from([dx_bytes(), dx_bytes()[132:], data_set_of(dx_bytes(transfer_syntax=ImplicitVRLittleEndian))]),
+    changes=st.lists(st.tuples(st.integers(0, 600), st.binary(min_size=1, max_size=4)), min_size=1, max_size=6),
+    length=st.integers(0, HEAD_BYTES),
+)
+def test_no_beginning_of_a_file_is_a_crash(kind: bytes, changes: list[tuple[int, bytes]], length: int) -> None:
+    head = bytearray(kind)
+    for at, piece in changes:
+        head[at : at + len(piece)] = piece
+    with suppress(NoObject, InvalidHeader):
+        assert isinstance(recognise(bytes(head[:length])), Recognised)
+
+
+# Media
+
+
+@pytest.fixture
+def medium(tmp_path: Path) -> Path:
+    """A DICOMDIR by DCMTK with its two films."""
+    root = tmp_path / "medium"
+    (root / "IMAGES").mkdir(parents=True)
+    for number, name in enumerate(("one", "two")):
+        (root / "IMAGES" / f"IM{number}").write_bytes(
+            film(name, InstanceNumber=str(number), SeriesNumber="1", PixelSpacing=None)
+        )
+    command = [require_peer("dcmmkdir"), "-W", "-Nxc", "+m", "+r", "+id", ".", "-Pgp"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    assert (root / "DICOMDIR").exists(), done.stderr
+    return root
+
+
+def test_what_a_dicomdir_lists_is_imported(receiver: Receiver, medium: Path) -> None:
+    (medium / "not listed").write_bytes(film("three"))
+    assert imported(receiver, medium / "DICOMDIR") == {"IMAGES/IM0": IMPORTED, "IMAGES/IM1": IMPORTED}
+
+
+def test_a_medium_that_is_mounted_in_lower_case_is_read(receiver: Receiver, medium: Path) -> None:
+    (medium / "IMAGES" / "IM0").rename(medium / "IMAGES" / "im0")
+    (medium / "IMAGES" / "IM1").unlink()
+    (medium / "IMAGES").rename(medium / "images")
+    assert imported(receiver, medium / "DICOMDIR") == {"IMAGES/IM0": IMPORTED, "IMAGES/IM1": NOT_THERE}
+
+
+@pytest.mark.parametrize(
+    ("file_id", "fate"),
+    [
+        (["..", "SECRET"], OUTSIDE),
+        (["..\\..\\SECRET"], OUTSIDE),
+        (["/SECRET"], OUTSIDE),
+        (["IMAGES", "..", "..", "SECRET"], OUTSIDE),
+        (["LINK", "SECRET"], OUTSIDE),
+        (["IMAGES"], NOT_THERE),
+        (["PIPE"], NOT_THERE),
+        (["X" * 300], (Fate.REFUSED, "cannot be read: File name too long")),
+        (["A\0B"], OUTSIDE),
+    ],
+)
+def test_a_dicomdir_never_leads_out_of_its_folder(
+    file_id: list[str], fate: tuple[Fate, str], receiver: Receiver, medium: Path
+) -> None:
+    (medium.parent / "SECRET").write_bytes(film("secret"))
+    (medium / "LINK").symlink_to(medium.parent)
+    os.mkfifo(medium / "PIPE")
+    ds = dcmread(medium / "DICOMDIR")
+    images = [each for each in ds.DirectoryRecordSequence if "ReferencedFileID" in each]
+    with config.disable_value_validation():
+        images[0].ReferencedFileID = file_id
+        dcmwrite(medium / "DICOMDIR", ds)
+    found = imported(receiver, medium / "DICOMDIR")
+    assert list(found.values()) == [fate, IMPORTED]
+    assert len(all_of(receiver.sessions, Instance)) == 1
+
+
+@pytest.mark.parametrize("is_undefined", [False, True])
+def test_a_dicomdir_that_is_cut_short_is_refused_as_a_whole(
+    is_undefined: bool, receiver: Receiver, medium: Path
+) -> None:
+    ds = dcmread(medium / "DICOMDIR")
+    ds["DirectoryRecordSequence"].is_undefined_length = is_undefined
+    dcmwrite(medium / "DICOMDIR", ds)
+    content = (medium / "DICOMDIR").read_bytes()
+    (medium / "DICOMDIR").write_bytes(content[:-100])
+    with pytest.raises(Permanent, match="expected a DICOMDIR"):
+        imported(receiver, medium / "DICOMDIR")
+
+
+# The disk
+
+
+def test_pipes_are_left_alone_and_dangling_links_are_told_of(receiver: Receiver, folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    (folder / "round").symlink_to(folder)
+    (folder / "dangling").symlink_to(folder / "nothing")
+    found = imported(receiver, folder)
+    assert found["dangling"] == (Fate.REFUSED, "cannot be read: No such file or directory")
+    assert found.keys() == {"film", "a/deep er/film.dcm", "a/read me.txt", "empty", "dangling"}
+
+
+def test_a_folder_that_cannot_be_listed_is_told_of(receiver: Receiver, folder: Path) -> None:
+    """Deeper than any path can name."""
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=at)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    found = imported(receiver, folder)
+    assert [fate for name, fate in found.items() if name.startswith("dd")] == [
+        (Fate.REFUSED, "cannot be read: File name too long")
+    ]
+
+
+def test_what_finds_no_room_is_refused_and_imported_later(settings: Settings, receiver: Receiver, folder: Path) -> None:
+    receiver.store._min_free_bytes = 2**60
+    words = "no room on the disk, or the database is away: import it again later"
+    assert imported(receiver, folder)["film"] == (Fate.REFUSED, words)
+    receiver.store._min_free_bytes = 0
+    assert imported(receiver, folder)["film"] == IMPORTED
+    assert list(settings.instances_dir.glob("??/*.part")) == []
+
+
+def test_a_path_without_anything_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(Permanent, match="expected a folder, ZIP or DICOMDIR"), opened_media(tmp_path / "nothing"):
+        pass
+
+
+def test_no_name_of_a_file_is_logged(receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The guard looks for CANARY in every test's log."""
+    (tmp_path / "CANARY one.dcm").write_bytes(film("one"))
+    (tmp_path / "CANARY two.dcm").write_bytes(dx_bytes(StudyInstanceUID=None))
+    imported(receiver, tmp_path)
+    assert "object_refused" in caplog.text
+
+
+# The command
+
+
+def command(settings: Settings, *arguments: str, database_url: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "DICOM_NODE_DATA_DIR": str(settings.data_dir),
+        "DICOM_NODE_DATABASE_URL": database_url,
+        "DICOM_NODE_MIN_FREE_BYTES": "0",
+        "COLUMNS": "200",
+    }
+    call = [sys.executable, "-m", "dicom_node", "import", *arguments]
+    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_says_what_became_of_the_files(settings: Settings, sqlite_sessions: Sessions, folder: Path) -> None:
+    done = command(settings, str(folder), "--json")
+    counts = {"imported": 2, "already_there": 0, "skipped": 2, "refused": 0}
+    expected = {**counts, "skipped_because": {"not DICOM": 2}, "refused_because": {}}
+    assert (done.returncode, json.loads(done.stdout)) == (0, expected)
+    (folder / "broken").write_bytes(dx_bytes(SOPInstanceUID=None))
+    done = command(settings, str(folder))
+    assert done.returncode == 1
+    row = next(line for line in done.stdout.splitlines() if "refused" in line)
+    assert "no SOP Class UID" in row
+    assert "broken" in row
+
+
+@pytest.mark.parametrize("is_postgres", [False, True], ids=["sqlite", "postgresql"])
+def test_films_are_imported_while_the_node_receives(
+    is_postgres: bool, settings: Settings, folder: Path, request: pytest.FixtureRequest
+) -> None:
+    """The import is another process; the node stores all the while."""
+    engine = request.getfixturevalue("postgres_engine" if is_postgres else "sqlite_engine")
+    for number in range(30):
+        (folder / f"film{number}").write_bytes(film(f"film {number}"))
+    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), FrozenClock())
+    stop, statuses = threading.Event(), []
+    with listening(settings, receiver) as port:
+
+        def send() -> None:
+            while not stop.is_set():
+                ds = make_dx(SOPInstanceUID=f"1.2.{len(statuses)}")
+                ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+                statuses.append(store(port, ds))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        url = engine.url.render_as_string(hide_password=False) if is_postgres else ""
+        done = command(settings, str(folder), "--json", database_url=url)
+        stop.set()
+        sender.join(LONG_S)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["imported"] == 32
+    assert set(statuses) == {SUCCESS}
+    assert len(all_of(receiver.sessions, Instance)) == 32 + len(statuses)
