@@ -83,7 +83,8 @@ class InstanceStore:
         self._in_flight: set[Unfinished] = set()
         for number in range(_FOLDERS):
             (root / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-        fsync_folder(root)
+        for folder in (root, root.parent):  # the names of the sub-folders, and that of the folder itself
+            fsync_folder(folder)
 
     def begin(self, prefix: bytes) -> Unfinished:
         """A new file that begins with the prefix: what comes before the data set.
@@ -94,7 +95,11 @@ class InstanceStore:
         number = next(self._numbers)
         folder = number // _FILES_IN_TURN % _FOLDERS
         part = PartFile(self.root / f"{folder:02x}" / f"{self._token}-{number}{_UNFINISHED}")
-        part.write([prefix])
+        try:
+            part.write([prefix])
+        except StorageFull:
+            part.close()
+            raise
         unfinished = Unfinished(self, part)
         self._in_flight.add(unfinished)
         return unfinished

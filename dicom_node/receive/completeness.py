@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from dicom_node import lifecycle
 from dicom_node.config import Completeness
 from dicom_node.models import Delivery, Instance, Job, PerformedStep, Report, Series, StepStatus, Study
+from dicom_node.orders import priority_of
 from dicom_node.receive.declarations import fulfilled, spend
 from dicom_node.states import ACTIVE_JOB_STATES, OPEN_DELIVERY_STATES, StudyState
 
@@ -100,6 +101,12 @@ def _close(session: Session, study: Study, now: datetime, reason: str) -> Job:
     lifecycle.advance(session, study, StudyState.COMPLETE, now=now, reason=reason)
     spend(session, study)
     newest = session.exec(select(func.max(Job.revision)).where(Job.study_id == study.id)).one()
-    job = Job(study_id=study.id, revision=(newest or 0) + 1, due_at=now, created_at=now)  # type: ignore[arg-type]
+    job = Job(
+        study_id=study.id,  # type: ignore[arg-type]
+        revision=(newest or 0) + 1,
+        priority=priority_of(session, study),
+        due_at=now,
+        created_at=now,
+    )
     lifecycle.begin(session, job, now, reason="study complete")
     return job

@@ -112,6 +112,12 @@ def test_content_and_name_are_durable_before_settle_returns(store: InstanceStore
     assert steps == [f"rename .part {len(CONTENT)}", f"fsync .dcm {len(CONTENT)}", "fsync folder"]
 
 
+def test_the_folder_itself_is_durable_before_anything_is_received(tmp_path: Path, steps: list[str]) -> None:
+    steps.clear()
+    InstanceStore(tmp_path / "instances")
+    assert steps == ["fsync folder", "fsync folder"]
+
+
 def test_a_disk_below_its_reserve_is_full(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     store = InstanceStore(tmp_path / "instances")
@@ -150,6 +156,21 @@ def test_a_disk_that_fails_is_full_and_leaves_nothing(
         write_and_seal(unfinished)
     unfinished.discard()
     assert list((tmp_path / "instances").glob("??/*")) == []
+
+
+def test_a_disk_that_has_no_room_for_the_beginning_keeps_nothing_of_it(
+    store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "writev", fail)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StorageFull):
+        store.begin(PREFIX)
+    assert list(store.root.glob("??/*")) == []
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert store.is_idle()
 
 
 def write_and_seal(unfinished: Unfinished) -> None:

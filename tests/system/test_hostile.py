@@ -131,7 +131,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, module_bac
         node = Node(folder / "node", module_backend + _settings(tiny_model, pacs.port, ris.port))
         node.start()
         try:
-            roles = {"scp", "sweep", "worker", "relay"}
+            roles = {"scp", "sweep", "worker", "relay", "web"}
             wait_until(lambda: set(node.role_pids()) == roles, 60, "all roles are alive")
             yield House(node, folder / "pacs", node.role_pids())
         finally:
