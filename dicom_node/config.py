@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from dicom_node.errors import Permanent
+from dicom_node.product import DISCLAIMER
 
 # PS3.5 6.2, VR AE: 16 characters at most, no backslash, no control character.
 AeTitle = Annotated[
@@ -49,10 +50,6 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
 _MATCHED_VRS = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})  # PS3.5 6.2
 
 CONFIG_FILE_VARIABLE = "DICOM_NODE_CONFIG"
-DISCLAIMER = (
-    "PRELIMINARY AI-GENERATED DRAFT. Not reviewed by a radiologist. Research use only. "
-    "Not for diagnostic use without review and confirmation by a qualified physician."
-)
 
 
 class _Frozen(BaseModel):

@@ -8,6 +8,12 @@ MANUFACTURER = "cxrnode"
 MODEL_NAME = "dicom-node"  # (0008,1090), and the name of the distribution
 SYNTHETIC = "SYNTHETIC TEST MODEL"  # said first wherever a draft of a model is shown that is for tests alone
 
+# The first line of every report, unless the site says it in words of its own.
+DISCLAIMER = (
+    "PRELIMINARY AI-GENERATED DRAFT. Not reviewed by a radiologist. Research use only. "
+    "Not for diagnostic use without review and confirmation by a qualified physician."
+)
+
 
 @cache
 def software_version() -> str:

@@ -32,9 +32,8 @@ from report_samples import (
     read_real,
 )
 
-from dicom_node.config import DISCLAIMER
 from dicom_node.errors import InvalidOutput
-from dicom_node.product import MANUFACTURER
+from dicom_node.product import DISCLAIMER, MANUFACTURER
 from integration import sr_content, sr_header
 from integration.report_text import split_lines
 from integration.source_header import tag_of
