@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 from pydicom.uid import (
     JPEG2000,
@@ -27,14 +26,13 @@ from pydicom.uid import (
 )
 from pynetdicom import StoragePresentationContexts, _config, build_context, build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.config import DicomSource
 from dicom_node.errors import PeerRejected, PeerUnreachable
-from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
 from dicom_node.receive.intake import Intake
+from dicom_node.receive.whole_object import keep_whole
 from dicom_node.requestor import Requestor
 from dicom_node.tls import client_context
 
@@ -125,17 +123,7 @@ def _associate(ae: Requestor, source: DicomSource, intake: Intake) -> Associatio
 
 
 def _on_c_store(event: evt.Event, intake: Intake, calling_ae: str) -> int:
-    request = cast(C_STORE, event.request)
-    deposit = intake.begin(
-        Announcement(
-            sop_class_uid=str(request.AffectedSOPClassUID),
-            sop_instance_uid=str(request.AffectedSOPInstanceUID),
-            transfer_syntax_uid=str(event.context.transfer_syntax),
-            calling_ae=calling_ae,
-        )
-    )
-    deposit.write([event.encoded_dataset(include_meta=False)])
-    return deposit.finish()
+    return keep_whole(intake, event, calling_ae=calling_ae)[0]
 
 
 def _contexts(*, is_get: bool) -> list[PresentationContext]:

@@ -4,7 +4,6 @@ import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, cast
 
 from pynetdicom.association import Association
@@ -12,6 +11,7 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import AssociationServer
 
+from dicom_node.addresses import is_admitted
 from dicom_node.config import Settings
 from dicom_node.receive.refusals import Refusal, Refusals
 from dicom_node.storage import InstanceStore
@@ -63,24 +63,16 @@ def judge(settings: Settings, caller: Caller) -> Rejection | None:
 
 
 def _judge_identity(settings: Settings, caller: Caller) -> Rejection | None:
-    source = _source(caller.address)
     if not settings.peers:
-        return None if source.is_loopback else NOT_THIS_MACHINE
+        return None if is_admitted(caller.address, ()) else NOT_THIS_MACHINE
     peer = settings.peers.get(caller.calling_ae)
     if peer is None:
         return UNKNOWN_CALLING_AE
-    if peer.addresses and not any(source in network for network in peer.addresses):
+    if peer.addresses and not is_admitted(caller.address, peer.addresses):
         return WRONG_ADDRESS
     if peer.certificate_sha256 and caller.certificate_sha256 not in peer.certificate_sha256:
         return WRONG_CERTIFICATE
     return None
-
-
-def _source(address: str) -> IPv4Address | IPv6Address:
-    source = ip_address(address)
-    if isinstance(source, IPv6Address):
-        return source.ipv4_mapped or source  # how IPv4 arrives at a port bound to "::"
-    return source
 
 
 def make_doorkeeper(settings: Settings, store: InstanceStore, refusals: Refusals) -> Callable[[Event], None]:

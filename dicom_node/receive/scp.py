@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, cast
 
 from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.transport import RequestHandler
 
@@ -20,7 +19,6 @@ from dicom_node.database import make_sessions, open_database, require_current_sc
 from dicom_node.models import Commitment
 from dicom_node.orphans import take_over
 from dicom_node.receive.admission import make_doorkeeper
-from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.association import FastRequestHandler
 from dicom_node.receive.catalog import registered_paths
 from dicom_node.receive.commitment import STORAGE_COMMITMENT, make_commitment_handler
@@ -31,6 +29,7 @@ from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.receive.listener import Listener, bound_port
 from dicom_node.receive.refusals import Refusals
 from dicom_node.receive.transfers import TransferBook
+from dicom_node.receive.whole_object import keep_whole
 from dicom_node.rounds import together
 from dicom_node.storage import InstanceStore
 from dicom_node.tls import RenewingContext, server_context
@@ -104,19 +103,9 @@ def make_store_handler(intake: Intake, book: TransferBook) -> Callable[[Event], 
     """The handler of EVT_C_STORE: every object on the plain path; on the fast one, those without a data set."""
 
     def on_c_store(event: Event) -> int:
-        request = cast(C_STORE, event.request)
-        deposit = intake.begin(
-            Announcement(
-                sop_class_uid=str(request.AffectedSOPClassUID),
-                sop_instance_uid=str(request.AffectedSOPInstanceUID),
-                transfer_syntax_uid=str(event.context.transfer_syntax),
-                calling_ae=event.assoc.requestor.ae_title.strip(),
-            )
-        )
-        deposit.write([event.encoded_dataset(include_meta=False)])
-        status = deposit.finish()
-        if deposit.header is not None:
-            book.add(event.assoc, deposit.header)
+        status, kept = keep_whole(intake, event, calling_ae=event.assoc.requestor.ae_title.strip())
+        if kept is not None:
+            book.add(event.assoc, kept)
         return status
 
     return on_c_store

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hmac import compare_digest
-from ipaddress import IPv6Address, ip_address
 from typing import NoReturn
 
 from fastapi import HTTPException
 
+from dicom_node.addresses import is_admitted
 from dicom_node.config import Settings
 from dicom_node.receive.refusals import Refusal, Refusals
 
@@ -70,9 +70,6 @@ class Doorkeeper:
 
 def _is_this_machine(address: str) -> bool:
     try:
-        source = ip_address(address)
+        return is_admitted(address, ())
     except ValueError:
         return False
-    if isinstance(source, IPv6Address):
-        source = source.ipv4_mapped or source  # how IPv4 arrives at a port bound to "::"
-    return source.is_loopback

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from doubles import DELIVERED, NOON, RETRY, FakeDestination, FakeWriter, FrozenClock
 from films import CANARY, make_dx
-from hl7_messages import ACCESSION, PATIENT_ID, code_of, final, merge, order, update
+from hl7_messages import ACCESSION, PATIENT_ID, code_of, final, merge, order
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from rows import add_job, add_study, all_of, only, receive
@@ -16,11 +16,10 @@ from sqlmodel import Session, select
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import OrderConflict
-from dicom_node.lifecycle import advance
-from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Order, PatientMerge, Report, Study
+from dicom_node.models import Delivery, InboundMessage, Job, Order, Report, Study
 from dicom_node.operator import retry
 from dicom_node.orders import ROUTINE, order_of, priority_of
-from dicom_node.states import CLOSED, JobState
+from dicom_node.states import CLOSED
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import list_statuses, timeline
 from integration.message_intake import MessageIntake
@@ -338,115 +337,6 @@ def test_a_site_says_where_its_messages_keep_what(house: House) -> None:
     replace(house.intake, settings=site).take([raw])
     row = only(house.sessions, Order)
     assert (row.accession_number, row.reason_for_study) == ("OWN", "Dyspnoea, Cough")
-
-
-def test_a_final_report_is_kept_for_comparison(house: House) -> None:
-    house.hear(order(study=STUDY_UID), final(accession="", placer="PLC1^RIS"))
-    row = only(house.sessions, FinalReport)
-    assert (row.status, row.accession_number, row.study_instance_uid) == ("F", ACCESSION, STUDY_UID)
-    assert row.findings == "Small effusion.\n\nNo pneumothorax."
-    assert row.impression == "Effusion.\nNothing else."
-    assert row.text == f"{row.findings}\n{row.impression}"
-
-
-def test_a_final_report_before_the_draft_stops_it(house: House) -> None:
-    house.hear(final())
-    house.receive()
-    job = house.draft()
-    assert (job.state, job.reason) == ("skipped", CLOSED)
-    assert house.writer.images == []
-
-
-def test_a_final_report_of_another_patient_closes_nothing(house: House) -> None:
-    house.hear(final(patient=OTHER))
-    house.receive()
-    assert house.draft().state == "reported"
-
-
-def test_a_final_report_cancels_what_is_not_sent(house: House) -> None:
-    house.receive()
-    house.draft()
-    assert house.tell() == ["delivered", "pending"]
-    house.hear(final())
-    assert [each.state for each in all_of(house.sessions, Delivery)] == ["delivered", "cancelled"]
-    job = only(house.sessions, Job)
-    assert (job.state, job.reason) == ("done", CLOSED)
-    with house.sessions() as session:
-        assert list_statuses(session)[0].why == CLOSED
-
-
-def test_a_final_report_that_comes_while_drafting_or_sending_stops_what_follows(house: House) -> None:
-    house.receive()
-    house.writer.before = lambda: house.hear(final())
-    house.draft()
-    assert house.tell() == ["cancelled", "pending"]
-    assert house.pacs.sent == []
-
-
-def test_a_delivery_that_is_under_way_ends_as_its_peer_says(house: House) -> None:
-    house.receive()
-    house.draft()
-    house.pacs.acks, house.pacs.before = (RETRY,), lambda: house.hear(final())
-    assert house.tell() == ["pending", "cancelled"]
-    house.clock.forward(3_600)
-    assert house.tell() == ["cancelled", "cancelled"]
-    assert (len(house.pacs.sent), only(house.sessions, Job).state) == (1, "done")
-
-
-def test_a_merge_makes_two_identifiers_one_person(house: House) -> None:
-    house.hear(order(patient="CANARY-NEW^^^HOSP^MR"))
-    house.receive()
-    assert house.is_held()
-    house.hear(merge(prior="CANARY-MID^^^HOSP^MR", surviving="CANARY-NEW^^^HOSP^MR"))
-    house.hear(merge(prior="CANARY-ID^^^HOSP^MR", surviving="CANARY-MID^^^HOSP^MR", control_id="M2"))
-    house.try_again()
-    assert house.draft().state == "reported"
-    house.tell()
-    assert str(house.pacs.documents[0].evidence.PatientID) == PATIENT_ID
-
-
-@pytest.mark.parametrize("event", ["A18", "A34", "A40", "A47"])
-def test_each_merging_event_is_a_row(event: str, house: House) -> None:
-    house.hear(merge(prior="OLD^^^A", surviving="NEW^^^A&1.2&ISO", event=event))
-    row = only(house.sessions, PatientMerge)
-    assert (row.prior_id, row.surviving_id) == ("OLD", "NEW")
-    assert row.identifiers == '[["OLD", "a"], ["NEW", "1.2", "a"]]'
-
-
-def test_a_merge_of_another_authoritys_number_is_not_the_patients(house: House) -> None:
-    house.hear(order(patient="CANARY-NEW^^^HOSP^MR"))
-    house.hear(merge(prior="CANARY-ID^^^CLINIC^MR", surviving="CANARY-NEW^^^HOSP^MR"))
-    house.receive(IssuerOfPatientID="HOSP")
-    assert house.is_held()
-
-
-@pytest.mark.parametrize(
-    ("told", "words"),
-    [
-        (update(), "ADT^A08: the patient's data has changed"),
-        (update(event="A31"), "ADT^A31: the patient's data has changed"),
-        (merge(prior=PATIENT_ID, surviving="CANARY-NEW"), "ADT^A40: the patient was merged with another"),
-        (merge(prior="CANARY-OLD", surviving=PATIENT_ID), "ADT^A40: the patient was merged with another"),
-    ],
-)
-def test_what_adt_says_of_a_patient_is_in_the_timeline_of_pending_work(told: bytes, words: str, house: House) -> None:
-    house.receive()
-    house.draft()
-    house.hear(told)
-    assert house.story()[-1].endswith(f": complete ({words}; the report names it as the image does)")
-    assert house.tell() == ["delivered", "pending"]
-
-
-def test_what_adt_says_of_others_or_of_work_that_is_done_is_not_noted(house: House) -> None:
-    house.receive()
-    house.draft()
-    before = len(house.story())
-    house.hear(update(patient=OTHER), update(patient="CANARY-ID^^^CLINIC^MR", control_id="U2"))
-    with house.sessions.begin() as session:
-        job = session.exec(select(Job)).one()
-        advance(session, job, JobState.DONE, now=NOON)
-    house.hear(update(control_id="U3"))
-    assert len(house.story()) == before + 1 + 1  # the job's end; the clinic's is compatible with an unnamed issuer
 
 
 def test_order_images_late_image_final_report_and_merge_tell_one_story(house: House) -> None:

@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import film, make_puller, uid
+from archives import make_puller, uid
 from conftest import require_peer
-from doubles import NOON, FrozenClock
-from pydicom import config, dcmread
+from doubles import FrozenClock
+from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pynetdicom import AE, evt
-from rows import add_study, all_of, moves_of, only
+from rows import all_of, only
 from waiting import LONG_S, free_port
 
 from dicom_node.config import DicomSource, PullRule, Settings, Tls
 from dicom_node.database import Sessions
 from dicom_node.errors import PeerBusy, PeerRejected, PeerUnreachable
-from dicom_node.lifecycle import begin
-from dicom_node.models import Instance, Pull
+from dicom_node.models import Pull
 from dicom_node.pull import query
 from dicom_node.pull.association import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, associated, limited
-from dicom_node.pull.query import Answer, FoundStudy, find, text_of
-from dicom_node.pull.run import Rounds
+from dicom_node.pull.query import Answer, find, text_of
 from dicom_node.receive.header import silence_pydicom
 from dicom_node.tls import server_context
 
@@ -293,112 +290,6 @@ def test_a_study_that_does_not_match_is_not_pulled_though_the_source_says_so(
     assert only(sqlite_sessions, Pull).study_instance_uid == uid("wanted")
 
 
-# Retrieval
-
-
-def pulled(settings: Settings, sessions: Sessions, source: DicomSource) -> Pull:
-    return make_puller(settings, sessions, source, FrozenClock()).pull_now(FoundStudy(uid("today")))
-
-
-def gets(*objects: bytes, then: Callable[[evt.Event], object] = lambda event: None) -> Handler:
-    """Sends the objects by C-GET; `then` is called before the last."""
-
-    def on_get(event: evt.Event) -> Iterator[Any]:
-        yield len(objects)
-        for number, each in enumerate(objects):
-            if number == len(objects) - 1:
-                then(event)
-            yield PENDING, dcmread(DicomBytesIO(each))
-
-    return on_get
-
-
-ONE, OTHER = film("today", "one"), film("today", "two")
-
-
-def test_objects_that_cannot_be_understood_are_counted(settings: Settings, sqlite_sessions: Sessions) -> None:
-    broken = film("today", "broken", SeriesInstanceUID=None)
-    with source_that(get=gets(ONE, broken, OTHER), retrieve="get") as source:
-        pull = pulled(settings, sqlite_sessions, source)
-    assert pull.state == "pending"
-    assert "BADPACS sent 2 of 3 objects, 1 failed" in pull.reason
-    assert len(all_of(sqlite_sessions, Instance)) == 2
-
-
-def test_what_came_before_the_source_hung_up_is_kept_and_the_rest_is_tried_again(
-    settings: Settings, sqlite_sessions: Sessions
-) -> None:
-    with source_that(get=gets(ONE, OTHER, then=lambda event: event.assoc.abort()), retrieve="get") as source:
-        pull = pulled(settings, sqlite_sessions, source)
-    assert pull.state == "pending"
-    assert "BADPACS did not answer in time, or ended the association" in pull.reason
-    assert only(sqlite_sessions, Instance).id
-    with source_that(get=gets(ONE, OTHER), retrieve="get") as source:
-        assert pulled(settings, sqlite_sessions, source).state == "done"
-    assert len(all_of(sqlite_sessions, Instance)) == 2
-
-
-def test_a_source_that_never_ends_a_retrieval_is_left_after_its_time_out(
-    settings: Settings, sqlite_sessions: Sessions
-) -> None:
-    go_on = threading.Event()
-    hangs = gets(ONE, OTHER, then=lambda event: go_on.wait(LONG_S))
-    with source_that(get=hangs, retrieve="get", timeout_s=3.0) as source:
-        pull = pulled(settings, sqlite_sessions, source)
-        go_on.set()
-    assert (pull.state, pull.attempts) == ("pending", 1)
-    assert only(sqlite_sessions, Instance).id
-
-
-def test_a_source_that_offers_no_retrieval_fails_for_a_person(settings: Settings, sqlite_sessions: Sessions) -> None:
-    with source_that(services=[STUDY_ROOT_FIND]) as source:
-        pull = pulled(settings, sqlite_sessions, source)
-    assert (pull.state, pull.reason) == ("failed", "BADPACS does not offer C-MOVE (Study Root)")
-
-
-def test_a_source_that_does_not_know_this_node_says_so(settings: Settings, sqlite_sessions: Sessions) -> None:
-    def does_not_know(_: evt.Event) -> Iterator[Any]:
-        yield None, None
-
-    with source_that(move=does_not_know) as source:
-        pull = pulled(settings, sqlite_sessions, source)
-    assert "BADPACS does not know the move destination CXRNODE (status A801)" in pull.reason
-
-
-@pytest.mark.parametrize("status", [0xA702, 0xFE00])
-def test_a_retrieval_that_fails_is_tried_again_later_and_ends_as_failed(
-    status: int, settings: Settings, sqlite_sessions: Sessions
-) -> None:
-    def fails(_: evt.Event) -> Iterator[Any]:
-        yield 1
-        yield status, None
-
-    clock = FrozenClock()
-    with source_that(get=fails, retrieve="get") as source:
-        puller = make_puller(settings, sqlite_sessions, source, clock)
-        pull = puller.pull_now(FoundStudy(uid("today")))
-        waits = []
-        while pull.state == "pending":
-            waits.append((pull.due_at - clock.now).total_seconds())
-            clock.now = pull.due_at
-            assert puller.pull_due()
-            pull = only(sqlite_sessions, Pull)
-    assert waits[:4] == [10, 20, 40, 80]
-    assert (pull.state, pull.attempts) == ("failed", 10)
-    assert pull.reason.endswith("gave up after 10 attempts")
-
-
-def test_a_fault_of_this_program_fails_for_a_person(settings: Settings, sqlite_sessions: Sessions) -> None:
-    """There is no draft to compare with, which cannot be."""
-    with sqlite_sessions.begin() as session:
-        prior_of = add_study(session).id
-        begin(session, Pull(source="pacs", prior_of=prior_of, due_at=NOON, created_at=NOON), NOON, "to compare")
-    with source_that() as source:
-        assert make_puller(settings, sqlite_sessions, source, FrozenClock()).pull_due()
-    pull = only(sqlite_sessions, Pull)
-    assert (pull.state, pull.reason) == ("failed", "unexpected NoResultFound: see the log")
-
-
 # TLS
 
 
@@ -429,40 +320,3 @@ def shared_tool(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is absent")
     return path
-
-
-# A source that is away
-
-
-def test_no_row_is_touched_while_the_source_is_away(settings: Settings, sqlite_sessions: Sessions) -> None:
-    port, time = free_port(), [0.0]
-    rule = PullRule(modalities=("DX",))
-    listing = answers(study("today", ModalitiesInStudy="DX", NumberOfStudyRelatedInstances=1))
-    with source_that(listing, port=port, rules=(rule,), retrieve="get", poll_s=60) as source:
-        puller = make_puller(settings, sqlite_sessions, source, FrozenClock())
-        assert puller.poll() == 1
-    rounds = Rounds(puller, timer=lambda: time[0])
-    before = moves_of(sqlite_sessions, "pull")
-    for time[0] in (0.0, 1.0, 59.0, 60.0):
-        assert not rounds()
-    assert moves_of(sqlite_sessions, "pull") == before == [("", "pending")]
-    with source_that(listing, get=gets(ONE), port=port):
-        time[0] = 61.0
-        assert not rounds()  # it rests
-        time[0] = 120.0
-        assert rounds()
-    assert only(sqlite_sessions, Pull).state == "done"
-
-
-def test_a_study_that_has_grown_is_pulled_again(settings: Settings, sqlite_sessions: Sessions) -> None:
-    port, rule = free_port(), PullRule(modalities=("DX",))
-    with source_that(port=port, rules=(rule,), retrieve="get") as source:
-        puller = make_puller(settings, sqlite_sessions, source, FrozenClock())
-    for objects in ([ONE], [ONE, OTHER], [ONE, OTHER]):
-        listing = answers(study("today", ModalitiesInStudy="DX", NumberOfStudyRelatedInstances=len(objects)))
-        with source_that(listing, get=gets(*objects), port=port):
-            puller.poll()
-            while puller.pull_due():
-                pass
-    assert [new for _, new in moves_of(sqlite_sessions, "pull")] == ["pending", "pulling", "done"] * 2
-    assert len(all_of(sqlite_sessions, Instance)) == 2

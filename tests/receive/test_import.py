@@ -1,14 +1,9 @@
 """What becomes of files: in folders, in ZIPs, on media; as they should be, as they are, and as bombs."""
 
-import json
 import os
-import struct
 import subprocess
-import sys
-import threading
 import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -16,9 +11,6 @@ import pytest
 from conftest import require_peer
 from doubles import FrozenClock
 from films import dx_bytes, make_dx, shared_data, write_dx
-from hypothesis import HealthCheck, given, seed
-from hypothesis import settings as examples
-from hypothesis import strategies as st
 from pydicom import config, dcmread, dcmwrite
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -30,17 +22,14 @@ from pydicom.uid import (
 )
 from rows import all_of, only
 from stow_peer import data_set_of
-from test_scp import listening, store
-from waiting import LONG_S
 
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
-from dicom_node.errors import InvalidHeader, Permanent
+from dicom_node.database import Sessions
+from dicom_node.errors import Permanent
 from dicom_node.models import Instance
 from dicom_node.receive.importing import CALLING_AE, Fate, import_files
-from dicom_node.receive.intake import SUCCESS, Receiver
+from dicom_node.receive.intake import Receiver
 from dicom_node.receive.media import opened_media
-from dicom_node.receive.recognition import HEAD_BYTES, NoObject, Recognised, recognise
 from dicom_node.storage import InstanceStore
 from dicom_node.uids import derive_uid
 
@@ -250,113 +239,6 @@ def test_real_films_keep_every_byte(receiver: Receiver) -> None:
     assert kept == {data_set_of(each.read_bytes()) for each in films.iterdir()}
 
 
-# ZIP
-
-
-def test_names_in_a_zip_lead_nowhere(receiver: Receiver, tmp_path: Path) -> None:
-    names = ["../../evil.dcm", "/etc/evil.dcm", "a/" * 300 + "film.dcm"]
-    path = zip_of(tmp_path / "films.zip", [(name, film(name)) for name in names])
-    before = {*tmp_path.rglob("*")}
-    assert set(imported(receiver, path).values()) == {IMPORTED}
-    outside = {each for each in {*tmp_path.rglob("*")} - before if receiver.store.root not in each.parents}
-    assert {each.name for each in outside} <= {"node.sqlite", "node.sqlite-wal", "node.sqlite-shm"}
-    assert not Path("/etc/evil.dcm").exists()
-    assert len(list(receiver.store.paths())) == 3
-
-
-def test_a_member_that_expands_beyond_reason_is_not_expanded(receiver: Receiver, tmp_path: Path) -> None:
-    bomb = dx_bytes() + bytes(64 * 1024**2)
-    path = zip_of(tmp_path / "bomb.zip", [("bomb", bomb), ("film", film("beside"))])
-    words = "expands to more than 200 times its size in the ZIP"
-    assert imported(receiver, path) == {"bomb": (Fate.REFUSED, words), "film": IMPORTED}
-
-
-def test_a_member_longer_than_any_object_is_not_expanded(receiver: Receiver, tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "films.zip", [("film", dx_bytes())])
-    with zipfile.ZipFile(path) as archive:
-        size = archive.getinfo("film").file_size
-    # PKWARE application note 4.5.3: the size in a ZIP64 extra field
-    content = path.read_bytes()
-    central = content.rindex(b"PK\1\2")
-    entry = bytearray(content[central : central + 46])
-    assert struct.unpack_from("<I", entry, 24)[0] == size
-    extra = struct.pack("<HHQ", 1, 8, 5 * 1024**3)
-    struct.pack_into("<I", entry, 24, 0xFFFFFFFF)
-    struct.pack_into("<H", entry, 30, len(extra))
-    end = bytearray(content[content.rindex(b"PK\5\6") :])
-    struct.pack_into("<I", end, 12, len(entry) + 4 + len(extra))
-    path.write_bytes(content[:central] + entry + b"film" + extra + end)
-    words = f"expands to {5 * 1024**3} bytes, expected at most {4 * 1024**3}"
-    assert imported(receiver, path) == {"film": (Fate.REFUSED, words)}
-
-
-def test_a_member_that_lies_about_its_size_is_read_no_further(receiver: Receiver, tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "liar.zip", [("film", dx_bytes() + bytes(8 * 1024**2))])
-    content = bytearray(path.read_bytes())
-    struct.pack_into("<I", content, content.rindex(b"PK\1\2") + 24, 5_000)  # PKWARE application note 4.3.12
-    path.write_bytes(content)
-    words = "cannot be read: damaged in the ZIP (BadZipFile)"
-    assert imported(receiver, path) == {"film": (Fate.REFUSED, words)}
-    assert list(receiver.store.paths()) == []
-
-
-def test_members_that_share_their_bytes_are_refused(receiver: Receiver, tmp_path: Path) -> None:
-    """Fifield's bomb: many entries of the directory lead to one member."""
-    path = zip_of(tmp_path / "shared.zip", [("film", dx_bytes())])
-    content = path.read_bytes()
-    central, end = content.rindex(b"PK\1\2"), content.rindex(b"PK\5\6")
-    entry, tail = content[central:end], bytearray(content[end:])
-    struct.pack_into("<HHI", tail, 8, 50, 50, 50 * len(entry))
-    path.write_bytes(content[:central] + entry * 50 + tail)
-    with pytest.raises(Permanent, match="its members overlap"):
-        imported(receiver, path)
-
-
-@pytest.mark.parametrize(("method", "number"), [(zipfile.ZIP_BZIP2, 12), (zipfile.ZIP_LZMA, 14)])
-def test_a_compression_without_bound_is_refused(method: int, number: int, receiver: Receiver, tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "films.zip", [("film", dx_bytes())], method)
-    words = f"compressed in the ZIP by method {number}, expected deflate"
-    assert imported(receiver, path) == {"film": (Fate.REFUSED, words)}
-
-
-def test_an_encrypted_member_is_refused(receiver: Receiver, tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "films.zip", [("film", dx_bytes())])
-    content = bytearray(path.read_bytes())
-    content[content.rindex(b"PK\1\2") + 8] |= 1  # PKWARE application note 4.4.4
-    path.write_bytes(content)
-    assert imported(receiver, path) == {"film": (Fate.REFUSED, "encrypted in the ZIP")}
-
-
-@seed(20261126)
-@examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(st.tuples(st.integers(0, 2**31), st.binary(min_size=1, max_size=4)), min_size=1, max_size=8))
-def test_no_damage_to_a_zip_is_a_crash(changes: list[tuple[int, bytes]], receiver: Receiver, tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "films.zip", [("a/film", dx_bytes()), ("ümlaut", b"text")])
-    content = bytearray(path.read_bytes())
-    tail = len(content) - 250  # central directory and its end, where a change matters most
-    for at, piece in changes:
-        start = tail + at % 250 if at % 2 else at % len(content)
-        content[start : start + len(piece)] = piece
-    path.write_bytes(content)
-    with suppress(Permanent):
-        assert all(fate in Fate for fate, _ in imported(receiver, path).values())
-
-
-@seed(20261126)
-@examples(max_examples=500, deadline=None)
-@given(
-    kind=st.sampled_from([dx_bytes(), dx_bytes()[132:], data_set_of(dx_bytes(transfer_syntax=ImplicitVRLittleEndian))]),
-    changes=st.lists(st.tuples(st.integers(0, 600), st.binary(min_size=1, max_size=4)), min_size=1, max_size=6),
-    length=st.integers(0, HEAD_BYTES),
-)
-def test_no_beginning_of_a_file_is_a_crash(kind: bytes, changes: list[tuple[int, bytes]], length: int) -> None:
-    head = bytearray(kind)
-    for at, piece in changes:
-        head[at : at + len(piece)] = piece
-    with suppress(NoObject, InvalidHeader):
-        assert isinstance(recognise(bytes(head[:length])), Recognised)
-
-
 # Media
 
 
@@ -477,61 +359,3 @@ def test_no_name_of_a_file_is_logged(receiver: Receiver, tmp_path: Path, caplog:
     (tmp_path / "CANARY two.dcm").write_bytes(dx_bytes(StudyInstanceUID=None))
     imported(receiver, tmp_path)
     assert "object_refused" in caplog.text
-
-
-# The command
-
-
-def command(settings: Settings, *arguments: str, database_url: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "DICOM_NODE_DATA_DIR": str(settings.data_dir),
-        "DICOM_NODE_DATABASE_URL": database_url,
-        "DICOM_NODE_MIN_FREE_BYTES": "0",
-        "COLUMNS": "200",
-    }
-    call = [sys.executable, "-m", "dicom_node", "import", *arguments]
-    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_the_command_says_what_became_of_the_files(settings: Settings, sqlite_sessions: Sessions, folder: Path) -> None:
-    done = command(settings, str(folder), "--json")
-    counts = {"imported": 2, "already_there": 0, "skipped": 2, "refused": 0}
-    expected = {**counts, "skipped_because": {"not DICOM": 2}, "refused_because": {}}
-    assert (done.returncode, json.loads(done.stdout)) == (0, expected)
-    (folder / "broken").write_bytes(dx_bytes(SOPInstanceUID=None))
-    done = command(settings, str(folder))
-    assert done.returncode == 1
-    row = next(line for line in done.stdout.splitlines() if "refused" in line)
-    assert "no SOP Class UID" in row
-    assert "broken" in row
-
-
-@pytest.mark.parametrize("is_postgres", [False, True], ids=["sqlite", "postgresql"])
-def test_films_are_imported_while_the_node_receives(
-    is_postgres: bool, settings: Settings, folder: Path, request: pytest.FixtureRequest
-) -> None:
-    """The import is another process; the node stores all the while."""
-    engine = request.getfixturevalue("postgres_engine" if is_postgres else "sqlite_engine")
-    for number in range(30):
-        (folder / f"film{number}").write_bytes(film(f"film {number}"))
-    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), FrozenClock())
-    stop, statuses = threading.Event(), []
-    with listening(settings, receiver) as port:
-
-        def send() -> None:
-            while not stop.is_set():
-                ds = make_dx(SOPInstanceUID=f"1.2.{len(statuses)}")
-                ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-                statuses.append(store(port, ds))
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        url = engine.url.render_as_string(hide_password=False) if is_postgres else ""
-        done = command(settings, str(folder), "--json", database_url=url)
-        stop.set()
-        sender.join(LONG_S)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["imported"] == 32
-    assert set(statuses) == {SUCCESS}
-    assert len(all_of(receiver.sessions, Instance)) == 32 + len(statuses)
