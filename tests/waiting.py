@@ -1,13 +1,16 @@
 """Waiting for a condition, never for a time."""
 
+import secrets
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 import pytest
 
 LONG_S = 20.0  # only ever waited for when something is broken
+_SERVER_PORTS = range(15_000, 32_000)
 
 
 def wait_until(is_true: Callable[[], object], what: str, timeout_s: float = LONG_S) -> None:
@@ -41,6 +44,11 @@ def in_threads(work: Callable[[], object], threads: int) -> None:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, for programs that cannot bind port 0."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, for programs that cannot bind port 0.
+
+    Below the ports that the system gives to clients: one that keeps trying to reach a killed server would sooner or
+    later be given the server's own port, be connected with itself and keep the server from coming back.
+    """
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", secrets.choice(_SERVER_PORTS))) as probe:
+            return int(probe.getsockname()[1])

@@ -19,6 +19,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
+from waiting import free_port
 
 from dicom_node.config import Tls
 from dicom_node.uids import derive_control_id, derive_uid
@@ -90,11 +91,6 @@ def wait_until(is_true: Callable[[], bool], what: str) -> None:
             return
         pause.wait(0.02)
     pytest.fail(f"not within {LONG_S:g} s: {what}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def is_listening(port: int) -> bool:

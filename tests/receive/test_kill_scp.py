@@ -38,16 +38,15 @@ class Scp:
     """The scp role as a process."""
 
     def __init__(self, settings: Settings) -> None:
-        self.port = free_port()
+        self.port, self.log = free_port(), settings.data_dir / "scp.log"
         own = {"DATA_DIR": str(settings.data_dir), "PORT": str(self.port), "MIN_FREE_BYTES": "0"}
         self._environment = {**os.environ, **{f"DICOM_NODE_{key}": value for key, value in own.items()}}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [*_ROLE, "scp"]
-        self._process = subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)
         wait_until(self._listens, "the receiver listens", timeout_s=_START_S)
 
     def kill(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pydicom.filereader import read_file_meta_info
 from sqlalchemy import Engine
 from sqlmodel import select
+from waiting import free_port
 
 from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
 from dicom_node.database import Sessions, make_sessions, open_database
@@ -46,12 +47,6 @@ def shared_tool(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"{Path(*parts)} is absent (expected below {SHARED_TOOLS})")
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(is_reached: Callable[[], bool], timeout_s: float, what: str) -> None:

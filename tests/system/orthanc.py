@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-from house import free_port, is_open, require, shared_tool, wait_until
+from house import is_open, require, shared_tool, wait_until
+from waiting import free_port
 
 AE_TITLE = "TESTPACS"
 _TIMEOUT_S = 20

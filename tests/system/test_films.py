@@ -11,10 +11,11 @@ from pathlib import Path
 import hl7
 import pytest
 from films import shared_data
-from house import Node, absent, free_port, is_open, require, shared_tool, storescu, wait_until
+from house import Node, absent, is_open, require, shared_tool, storescu, wait_until
 from orthanc import Held, Orthanc, running_orthanc
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
+from waiting import free_port
 
 from dicom_node.product import SYNTHETIC
 from dicom_node.timeline import StudyStatus
