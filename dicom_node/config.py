@@ -9,197 +9,29 @@ import os
 from importlib.resources import files
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from zoneinfo import available_timezones
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from dicom_node.errors import Permanent
+from dicom_node.peers import (
+    AeTitle,
+    BearerToken,
+    Completeness,
+    DicomDestination,
+    DicomSource,
+    Hl7Paths,
+    MllpDestination,
+    Peer,
+    Port,
+    Tls,
+)
 from dicom_node.product import DISCLAIMER
-
-# PS3.5 6.2, VR AE: 16 characters at most, no backslash, no control character.
-AeTitle = Annotated[
-    str, StringConstraints(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$", strip_whitespace=True)
-]
-Port = Annotated[int, Field(ge=0, le=65535)]
-# As `openssl x509 -noout -fingerprint -sha256` writes it, with or without colons; kept as lower-case digits.
-Sha256Fingerprint = Annotated[
-    str,
-    BeforeValidator(lambda value: value.replace(":", "").lower() if isinstance(value, str) else value),
-    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
-]
-# RFC 6750 2.1
-BearerToken = Annotated[SecretStr, Field(min_length=16)]
-# PS3.5 6.2, VR CS, as a value of (0008,0060)
-Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,16}$")]
-# A field of an HL7 message, and a component of it where not the usual one: OBR-18, ZDS-1.2
-Hl7Path = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9]{2}-[1-9]\d{0,2}(\.[1-9]\d?)?$")]
-# The name of a destination is a key in the database and in logs.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
-
-_MATCHED_VRS = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})  # PS3.5 6.2
+from dicom_node.states import DeliveryKind
 
 CONFIG_FILE_VARIABLE = "DICOM_NODE_CONFIG"
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Tls(_Frozen):
-    """Certificates of one end of a TLS connection (PEM files). Both ends show a certificate (PS3.15 B.9, B.10)."""
-
-    certificate: Path = Field(description="PEM file with this end's certificate chain.")
-    key: Path = Field(description="PEM file with its private key.")
-    ca: Path = Field(
-        description="PEM file with the authorities that may sign the other end's certificate, and their CRLs if any."
-    )
-
-
-class PeerAddress(_Frozen):
-    """Where a peer listens for associations that this node opens."""
-
-    host: str = Field(description="Its host name or address.")
-    port: Port = Field(default=104, description="Its DICOM port.")
-    tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
-
-
-class Peer(_Frozen):
-    """One calling AE title that may send to this node, and what the site vouches for on its behalf."""
-
-    addresses: tuple[IPv4Network | IPv6Network, ...] = Field(
-        default=(), description="Addresses it may come from (CIDR). Empty: any address."
-    )
-    certificate_sha256: tuple[Sha256Fingerprint, ...] = Field(
-        default=(),
-        description="SHA-256 fingerprints of the TLS certificates it may show. Empty: any that `tls.ca` vouches for.",
-    )
-    listens_at: PeerAddress | None = Field(
-        default=None,
-        description="Where it takes results of storage commitment. None: on the association of its request only.",
-    )
-    assume_chest: bool = Field(
-        default=False, description="Images from it whose header names no body part are chest images."
-    )
-    assume_frontal: bool = Field(
-        default=False, description="Images from it whose header names no view are frontal (PA or AP)."
-    )
-
-
-class Completeness(_Frozen):
-    """Signs that a study is complete before it was quiet for `idle_timeout_s`."""
-
-    on_release: bool = Field(
-        default=False, description="Complete when its sender has released every association that it came on."
-    )
-    image_count: int | None = Field(
-        default=None, ge=1, description="Complete when so many radiographs came. None: however many."
-    )
-    on_mpps: bool = Field(
-        default=True,
-        description="Take MPPS: complete when the modality says COMPLETED and the radiographs it lists are here.",
-    )
-    on_availability: bool = Field(
-        default=False,
-        description="Take Instance Availability Notifications: complete when the radiographs that they list are here.",
-    )
-    settle_s: float = Field(
-        default=2.0, ge=0, description="A study is closed by none of these before it was quiet for so long."
-    )
-
-
-class PullRule(_Frozen):
-    """Which studies of a source are pulled without being asked for, one by one."""
-
-    modalities: tuple[Modality, ...] = Field(
-        default=("CR", "DX"), min_length=1, description="Modalities of which the study has at least one."
-    )
-    days: int = Field(default=1, ge=0, le=365, description="Its Study Date is not older than so many days; 0: today.")
-    match: dict[str, str] = Field(
-        default_factory=dict,
-        description="What else it must match: DICOM keyword → value, in which `*` and `?` are wildcards.",
-    )
-
-    @field_validator("match")
-    @classmethod
-    def _are_keywords(cls, match: dict[str, str]) -> dict[str, str]:
-        from pydicom.datadict import dictionary_VR, tag_for_keyword  # takes a second, and few have rules
-
-        for keyword, value in match.items():
-            if dictionary_VR(tag_for_keyword(keyword) or 0) not in _MATCHED_VRS:
-                raise ValueError(f"expected the keyword of a text such as StationName, got {keyword}")
-            if not value or "\\" in value:
-                raise ValueError(f"expected one value for {keyword}")
-        return match
-
-
-class DicomSource(_Frozen):
-    """A PACS that studies are pulled from, because it does not send them by itself."""
-
-    name: Name = Field(description="Its name in the database, in logs and on the command line.")
-    ae_title: AeTitle = Field(description="Its AE title.")
-    host: str = Field(description="Its host name or address.")
-    port: Port = Field(default=104, description="Its DICOM port.")
-    timeout_s: float = Field(default=60.0, gt=0, description="Longest wait for a connection or for its next answer.")
-    tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
-    retrieve: Literal["move", "get"] = Field(
-        default="move",
-        description="move: it sends to this node's own port, and is one of `peers`. get: on the node's association.",
-    )
-    rules: tuple[PullRule, ...] = Field(default=(), description="What is pulled without being asked for.")
-    poll_s: float = Field(default=60.0, ge=1, description="How often it is asked for what the rules name.")
-    fetch_priors: bool = Field(
-        default=False,
-        description="Pull the newest earlier chest radiograph of each patient drafted, to compare; it gets no draft.",
-    )
-
-
-class DicomDestination(_Frozen):
-    """A PACS that takes the Structured Report by C-STORE."""
-
-    name: Name = Field(description="Its name in the database, in logs and in the timeline.")
-    ae_title: AeTitle = Field(description="Its AE title.")
-    host: str = Field(description="Its host name or address.")
-    port: Port = Field(default=104, description="Its DICOM port.")
-    timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for a connection or an answer.")
-    tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
-
-
-class MllpDestination(_Frozen):
-    """A RIS that takes the ORU^R01 over MLLP."""
-
-    name: Name = Field(description="Its name in the database, in logs and in the timeline.")
-    host: str = Field(description="Its host name or address.")
-    port: Port = Field(default=2575, description="Its MLLP port.")
-    timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for a connection or an acknowledgement.")
-    receiving_application: str = Field(default="RIS", max_length=180, description="MSH-5.")
-    receiving_facility: str = Field(default="HOSPITAL", max_length=180, description="MSH-6.")
-    result_status: Literal["P", "R"] = Field(
-        default="P", description="OBR-25 and OBX-11: P preliminary, R stored and not verified (HL7 tables 0123, 0085)."
-    )
-    tls: Tls | None = Field(default=None, description="Speak MLLP over TLS with these certificates.")
-
-
-class Hl7Paths(_Frozen):
-    """Where a site's orders and final reports say what not all sites say in one place: the first that is there."""
-
-    accession_number: tuple[Hl7Path, ...] = Field(
-        default=("IPC-1", "OBR-18", "ORC-3", "OBR-3"), description="The accession number, as images have it."
-    )
-    study_instance_uid: tuple[Hl7Path, ...] = Field(default=("IPC-3", "ZDS-1"), description="The Study Instance UID.")
-    reason_for_study: tuple[Hl7Path, ...] = Field(
-        default=("OBR-31", "OBR-13"), description="The reason for the exam, which the model is told."
-    )
 
 
 class Settings(BaseSettings):
@@ -357,6 +189,12 @@ class Settings(BaseSettings):
     @property
     def destination_names(self) -> tuple[str, ...]:
         return (*(each.name for each in self.pacs), *(each.name for each in self.ris))
+
+    @property
+    def deliveries(self) -> tuple[tuple[str, DeliveryKind], ...]:
+        """What is sent of each draft: the destination's name and the kind."""
+        objects = ((each.name, DeliveryKind(kind)) for each in self.pacs for kind in each.objects)
+        return (*objects, *((each.name, DeliveryKind.ORU) for each in self.ris))
 
     @property
     def sqlalchemy_url(self) -> str:

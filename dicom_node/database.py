@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 Sessions = sessionmaker[Session]
-SCHEMA_REVISION = "0005"  # the newest in migrations/versions
+SCHEMA_REVISION = "0006"  # the newest in migrations/versions
 # What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30

@@ -29,11 +29,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class DeliveryKind(StrEnum):
-    SR = "sr"  # DICOM Basic Text SR by C-STORE
-    ORU = "oru"  # HL7 ORU^R01 by MLLP
-
-
 class StepStatus(StrEnum):
     """Performed Procedure Step Status (0040,0252), PS3.3 C.4.14"""
 
@@ -160,7 +155,7 @@ class Job(SQLModel, table=True):
 
 
 class Report(SQLModel, table=True):
-    """A draft: the text, what it was drafted from and by what. Never changed, never deleted."""
+    """A draft: the text, what it was drafted from and by what. Never deleted, never changed except to be withdrawn."""
 
     __tablename__: ClassVar[str] = "report"
 
@@ -177,6 +172,12 @@ class Report(SQLModel, table=True):
     token_count: int
     cropped_fraction: float  # share of the image that the model did not see
     seconds: float
+    # What a labeller found in the text, as JSON of `labels.labels_to_json`; empty where none was asked.
+    labels: str = ""
+    # Where the model looked: an 8-bit grey PNG, one map under the other, one for each sentence of the findings.
+    attention: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    withdrawal_reason: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -198,6 +199,8 @@ class Delivery(SQLModel, table=True):
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))  # encoded once, resent as it is
     identifier: str = ""  # SOP Instance UID or MSH-10
     ack_code: str = ""  # DIMSE status as four hex digits, or MSA-1
+    wants_commitment: bool = False  # ends as COMMITTED, not as DELIVERED
+    transaction_uid: str = Field(default="", max_length=64, index=True)  # of the newest request for commitment
     reason: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)
 

@@ -22,8 +22,22 @@ class DeliveryState(StrEnum):
     PENDING = "pending"  # due at due_at
     SENDING = "sending"  # a relay holds the lease
     DELIVERED = "delivered"  # the peer acknowledged
+    COMMITTED = "committed"  # the peer took over the responsibility for it (PS3.4 J)
     FAILED = "failed"  # refused, or attempts used up
     CANCELLED = "cancelled"  # never sent: the RIS has the final report
+
+
+class DeliveryKind(StrEnum):
+    """What a delivery holds."""
+
+    SR = "sr"  # the draft as a DICOM SR, TID 2000
+    FINDINGS = "findings"  # coded findings for machines: Comprehensive 3D SR, TID 1500
+    PDF = "pdf"  # Encapsulated PDF
+    PAGE = "page"  # Secondary Capture: the film and the draft
+    GSPS = "gsps"  # presentation state: the draft over the film
+    ORU = "oru"  # HL7 ORU^R01 by MLLP
+    REJECTION = "rejection"  # Key Object Selection: what was sent before is not to be used
+    CANCELLATION = "cancellation"  # HL7 ORU^R01 that withdraws the one before
 
 
 class CommitmentState(StrEnum):
@@ -62,7 +76,9 @@ DELIVERY_MOVES: Mapping[State, frozenset[State]] = {
         {DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.CANCELLED}
     ),
     DeliveryState.FAILED: frozenset({DeliveryState.PENDING}),
-    DeliveryState.DELIVERED: frozenset(),
+    # Not committed, or not in time: the same bytes again.
+    DeliveryState.DELIVERED: frozenset({DeliveryState.COMMITTED, DeliveryState.PENDING}),
+    DeliveryState.COMMITTED: frozenset(),
     DeliveryState.CANCELLED: frozenset(),
 }
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from dicom_node import logs
 from dicom_node.certificates import expires_at
 from dicom_node.clock import Clock, utc_now
-from dicom_node.config import Tls
 from dicom_node.errors import Permanent
+from dicom_node.peers import Tls
 
 # RFC 9325 4.2 for TLS 1.2; TLS 1.3 has no others. Security level 2 leaves out RSA keys below 2048 bits, curves below
 # 224 and SHA-1 (RFC 9325 4.5).

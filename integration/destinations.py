@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from dicom_node.models import DeliveryKind
+from dicom_node.states import DeliveryKind
 from integration.document import ReportDocument
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
-from dicom_node.config import Hl7Paths, Settings
+from dicom_node.config import Settings
+from dicom_node.peers import Hl7Paths
 from integration.acknowledgement import (
     DATA_TYPE_ERROR,
     REQUIRED_FIELD_MISSING,

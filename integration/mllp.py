@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from dicom_node.config import MllpDestination
 from dicom_node.errors import PeerUnreachable
-from dicom_node.models import DeliveryKind
+from dicom_node.peers import MllpDestination
+from dicom_node.states import DeliveryKind
 from dicom_node.tls import client_context
 from integration.destinations import Ack, Encoded, Outcome
 from integration.document import ReportDocument

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dicom_node.config import Hl7Paths
 from dicom_node.orders import ROUTINE
 from dicom_node.patients import Identifier
+from dicom_node.peers import Hl7Paths
 from integration.acknowledgement import REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, error
 from integration.er7 import Message, Segment
 from integration.patient_message import patient_of

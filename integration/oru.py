@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydicom.sr.coding import Code
 
-from dicom_node.config import MllpDestination
 from dicom_node.errors import InvalidOutput
+from dicom_node.peers import MllpDestination
 from dicom_node.product import MANUFACTURER
 from dicom_node.uids import derive_control_id
 from integration.destinations import Encoded

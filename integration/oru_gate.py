@@ -6,8 +6,8 @@ from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_message
 
-from dicom_node.config import MllpDestination
 from dicom_node.errors import InvalidOutput
+from dicom_node.peers import MllpDestination
 from integration.document import ReportDocument
 from integration.escape import unescape
 from integration.oru_terms import (

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dicom_node.config import Hl7Paths
 from dicom_node.patients import Identifier
+from dicom_node.peers import Hl7Paths
 from integration.acknowledgement import DATA_TYPE_ERROR, REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, error
 from integration.er7 import Message, Segment
 from integration.reading import LONGEST_IDENTIFIER, Reading

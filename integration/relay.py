@@ -51,7 +51,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     teller = Teller(make_sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
     lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
     destinations = build_destinations(settings)
-    works = {f"relay-{each.name}": partial(deliver_due, teller, each) for each in destinations}
+    works = {f"relay-{each.name}-{each.kind}": partial(deliver_due, teller, each) for each in destinations}
     works["relay-nowhere"] = partial(refuse_unknown, teller, destinations)
     _log.info("relaying", count=len(destinations))
     together(settings.poll_interval_s, stop, works)

@@ -8,13 +8,13 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 
-from dicom_node.config import DicomDestination
-from dicom_node.models import DeliveryKind
+from dicom_node.peers import DicomDestination
 from dicom_node.requestor import Requestor
+from dicom_node.states import DeliveryKind
 from dicom_node.tls import client_context
 from integration.destinations import Ack, Encoded, Outcome
 from integration.document import ReportDocument
-from integration.structured_report import encode_sr
+from integration.objects import ENCODERS
 
 # C-STORE statuses: PS3.4 B.2.3, PS3.7 9.1.1.1.9 and annex C. The last column completes "PACS …".
 SUCCESS = 0x0000
@@ -63,20 +63,19 @@ _MEDIUM_PRIORITY = 0  # PS3.7 9.1.1.1.4
 
 
 class StoreScu:
-    """Sends Structured Reports to one PACS. Source: PS3.4 B."""
+    """Sends one kind of object to one PACS. Source: PS3.4 B."""
 
-    kind = DeliveryKind.SR
-
-    def __init__(self, destination: DicomDestination, calling_ae: str) -> None:
+    def __init__(self, destination: DicomDestination, calling_ae: str, kind: DeliveryKind = DeliveryKind.SR) -> None:
         """Raises OSError if the TLS files of the destination cannot be loaded."""
         self.name: str = destination.name
+        self.kind = kind
         self.timeout_s = destination.timeout_s
         self._destination = destination
         self._calling_ae = calling_ae
         self._tls = client_context(destination.tls) if destination.tls else None
 
     def encode(self, document: ReportDocument) -> Encoded:
-        return encode_sr(document)
+        return ENCODERS[self.kind](document, self._destination)
 
     def send(self, payload: bytes) -> Ack:
         """Store the Part 10 bytes once.

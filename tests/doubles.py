@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.models import DeliveryKind
+from dicom_node.states import DeliveryKind
 from integration.destinations import Ack, Encoded, Outcome
 from integration.document import ReportDocument
 from workers.llavarad.findings import EngineIdentity, Findings

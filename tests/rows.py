@@ -13,9 +13,10 @@ from sqlmodel import Session, SQLModel, select
 
 from dicom_node import lifecycle
 from dicom_node.database import Sessions
-from dicom_node.models import Commitment, Delivery, DeliveryKind, Instance, Job, Report, Series, Study, Transition
+from dicom_node.models import Commitment, Delivery, Instance, Job, Report, Series, Study, Transition
 from dicom_node.receive.catalog import register
 from dicom_node.receive.header import read_header
+from dicom_node.states import DeliveryKind
 from dicom_node.storage import InstanceStore, StoredFile
 from dicom_node.uids import derive_uid
 

@@ -16,7 +16,7 @@ from dicom_node.database import AWAY, Sessions
 from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Transient
 from dicom_node.flags import Flag, flags_to_json, remark
 from dicom_node.lifecycle import advance, begin, claim, put_back
-from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Report, Series, Study
+from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.orders import order_of, require_open_case
 from dicom_node.pull.comparison import is_for_comparison
 from dicom_node.rounds import persist
@@ -159,7 +159,7 @@ def _report(reader: Reader, job: Job, instance: Instance, *, findings: Findings,
         report.indication = request.indication
         session.add(report)
         session.flush()
-        for kind, destination in _destinations(settings):
+        for destination, kind in settings.deliveries:
             row = Delivery(
                 report_id=cast(int, report.id),
                 kind=kind,
@@ -169,7 +169,7 @@ def _report(reader: Reader, job: Job, instance: Instance, *, findings: Findings,
                 created_at=now,
             )
             begin(session, row, now, reason=f"for {destination}")
-        if not settings.destination_names:
+        if not settings.deliveries:
             advance(session, job, JobState.DONE, now=now, reason="no destination is configured: the draft is kept here")
 
 
@@ -198,12 +198,6 @@ def _report_row(reader: Reader, job: Job, instance: Instance, *, findings: Findi
         seconds=findings.seconds,
         created_at=reader.clock(),
     )
-
-
-def _destinations(settings: Settings) -> list[tuple[DeliveryKind, str]]:
-    return [(DeliveryKind.SR, each.name) for each in settings.pacs] + [
-        (DeliveryKind.ORU, each.name) for each in settings.ris
-    ]
 
 
 def _settle(reader: Reader, job: Job, state: JobState, reason: str) -> None:

@@ -28,8 +28,8 @@ from pynetdicom import StoragePresentationContexts, _config, build_context, buil
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.config import DicomSource
 from dicom_node.errors import PeerRejected, PeerUnreachable
+from dicom_node.peers import DicomSource
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
 from dicom_node.receive.intake import Intake
 from dicom_node.receive.whole_object import keep_whole

@@ -5,10 +5,11 @@ from rich.table import Table
 from sqlmodel import col, select
 
 from dicom_node.clock import utc_now
-from dicom_node.config import DicomSource, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.models import Pull
+from dicom_node.peers import DicomSource
 from dicom_node.pull.puller import Puller
 from dicom_node.pull.query import FoundStudy, studies_by_accession, studies_by_uid
 from dicom_node.receive.intake import Intake, Receiver

@@ -11,11 +11,12 @@ from pynetdicom.association import Association
 
 from dicom_node import logs
 from dicom_node.backoff import next_due
-from dicom_node.config import DicomSource, Settings
+from dicom_node.config import Settings
 from dicom_node.database import AWAY
 from dicom_node.errors import NodeError, Permanent, Transient
 from dicom_node.lifecycle import advance, put_back
 from dicom_node.models import Pull
+from dicom_node.peers import DicomSource
 from dicom_node.pull import ledger
 from dicom_node.pull.association import associated
 from dicom_node.pull.priors import newest_prior, read_current_study

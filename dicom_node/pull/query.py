@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
 from dicom_node import logs
-from dicom_node.config import DicomSource
 from dicom_node.errors import PeerBusy, PeerUnreachable, Permanent
+from dicom_node.peers import DicomSource
 from dicom_node.pull.association import STUDY_ROOT_FIND, limited, require_context
 from dicom_node.receive.header import silence_pydicom
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
-from dicom_node.config import DicomSource
 from dicom_node.errors import PeerBusy, PeerRejected, PeerUnreachable
+from dicom_node.peers import DicomSource
 from dicom_node.pull.association import STUDY_ROOT_GET, STUDY_ROOT_MOVE, limited, require_context
 from dicom_node.pull.query import PENDING, SUCCESS
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from dicom_node.config import PullRule
+from dicom_node.peers import PullRule
 from dicom_node.pull.query import Answer, Ask, FoundStudy, found_study, is_study
 
 _DATE = re.compile(r"[0-9]{8}")

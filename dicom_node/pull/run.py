@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from dicom_node import logs
 from dicom_node.clock import utc_now
-from dicom_node.config import DicomSource, Settings
+from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent, Transient
 from dicom_node.models import Pull
 from dicom_node.orphans import take_over
+from dicom_node.peers import DicomSource
 from dicom_node.pull.puller import Puller
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.rounds import together

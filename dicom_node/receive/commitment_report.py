@@ -19,11 +19,12 @@ from sqlmodel import col, select
 
 from dicom_node import logs
 from dicom_node.backoff import next_due
-from dicom_node.config import PeerAddress, Settings
+from dicom_node.config import Settings
 from dicom_node.database import AWAY
 from dicom_node.errors import NodeError, PeerBusy, PeerRejected, PeerUnreachable, Permanent, Transient
 from dicom_node.lifecycle import advance, claim, put_back
 from dicom_node.models import Commitment
+from dicom_node.peers import PeerAddress
 from dicom_node.receive.commitment import (
     STORAGE_COMMITMENT,
     WELL_KNOWN_INSTANCE,

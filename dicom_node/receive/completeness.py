@@ -11,9 +11,9 @@ from sqlalchemy import distinct, func, or_
 from sqlmodel import Session, col, select
 
 from dicom_node import lifecycle
-from dicom_node.config import Completeness
 from dicom_node.models import Delivery, Instance, Job, PerformedStep, Report, Series, StepStatus, Study
 from dicom_node.orders import priority_of
+from dicom_node.peers import Completeness
 from dicom_node.receive.declarations import fulfilled, spend
 from dicom_node.states import ACTIVE_JOB_STATES, OPEN_DELIVERY_STATES, StudyState
 

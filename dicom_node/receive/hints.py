@@ -6,7 +6,7 @@ from functools import partial
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
 
-from dicom_node.config import Completeness
+from dicom_node.peers import Completeness
 from dicom_node.receive.association_end import AssociationEnds
 from dicom_node.receive.availability import INSTANCE_AVAILABILITY_NOTIFICATION, note_availability
 from dicom_node.receive.intake import Receiver

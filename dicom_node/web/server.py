@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dicom_node import logs
-from dicom_node.config import Settings, Tls
+from dicom_node.config import Settings
 from dicom_node.errors import Permanent
+from dicom_node.peers import Tls
 from dicom_node.tls import RenewingContext, server_context
 
 _BACKLOG = 1024

@@ -14,7 +14,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.config import Tls
+from dicom_node.peers import Tls
 from dicom_node.tls import server_context
 from integration.simulators.inbox import Inbox
 from integration.simulators.standalone import arguments, run_until_terminated

@@ -13,8 +13,8 @@ from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Self
 
-from dicom_node.config import Tls
 from dicom_node.errors import PeerUnreachable
+from dicom_node.peers import Tls
 from dicom_node.tls import server_context
 from integration.framing import Deframer, frame
 from integration.simulators.inbox import Inbox

@@ -9,8 +9,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
-from dicom_node.config import CONFIG_FILE_VARIABLE, DicomDestination, Settings
+from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
 from dicom_node.errors import Permanent
+from dicom_node.peers import DicomDestination
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example"}
 RIS = {"name": "ris", "host": "ris.example"}

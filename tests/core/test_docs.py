@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from dicom_node.cli import app
-from dicom_node.config import (
+from dicom_node.config import Settings
+from dicom_node.peers import (
     Completeness,
     DicomDestination,
     DicomSource,
@@ -17,7 +18,6 @@ from dicom_node.config import (
     Peer,
     PeerAddress,
     PullRule,
-    Settings,
     Tls,
 )
 from dicom_node.receive import intake, normalized

@@ -37,6 +37,8 @@ ALLOWED = {
     (DeliveryState.SENDING, DeliveryState.PENDING),
     (DeliveryState.SENDING, DeliveryState.FAILED),
     (DeliveryState.SENDING, DeliveryState.CANCELLED),
+    (DeliveryState.DELIVERED, DeliveryState.COMMITTED),
+    (DeliveryState.DELIVERED, DeliveryState.PENDING),
     (DeliveryState.FAILED, DeliveryState.PENDING),
     (CommitmentState.PENDING, CommitmentState.SENDING),
     (CommitmentState.SENDING, CommitmentState.DELIVERED),

@@ -21,7 +21,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 from waiting import free_port
 
-from dicom_node.config import Tls
+from dicom_node.peers import Tls
 from dicom_node.uids import derive_control_id, derive_uid
 
 TOOLS = Path(__file__).resolve().parents[3] / "shared" / "tools"

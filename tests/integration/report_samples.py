@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from dicom_node.config import MllpDestination
+from dicom_node.peers import MllpDestination
 from dicom_node.product import DISCLAIMER
 from integration.document import ModelIdentity, ReportDocument
 

@@ -24,7 +24,7 @@ from delivery_peers import (
 )
 from report_samples import make_document
 
-from dicom_node.config import DicomDestination, MllpDestination
+from dicom_node.peers import DicomDestination, MllpDestination
 from integration.destinations import Destination, Outcome
 from integration.mllp import MllpSender
 from integration.simulators.inbox import Inbox, read_receipts

@@ -14,7 +14,7 @@ from delivery_peers import (
     raw_peer,
 )
 
-from dicom_node.config import MllpDestination, Tls
+from dicom_node.peers import MllpDestination, Tls
 from integration.destinations import Ack, Outcome
 from integration.framing import frame
 from integration.mllp import MllpSender

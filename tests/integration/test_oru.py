@@ -27,8 +27,8 @@ from report_samples import (
     read_real,
 )
 
-from dicom_node.config import MllpDestination
 from dicom_node.errors import InvalidOutput
+from dicom_node.peers import MllpDestination
 from dicom_node.product import DISCLAIMER
 from integration.oru import build_oru, encode_oru
 from integration.oru_fields import patient_name, person, study_time

@@ -17,8 +17,9 @@ from dicom_node.database import Sessions, make_sessions
 from dicom_node.errors import InvalidOutput, PeerUnreachable
 from dicom_node.flags import Flag, FlagKind, flags_to_json
 from dicom_node.lifecycle import put_back
-from dicom_node.models import Delivery, DeliveryKind, Instance, Job, Study
+from dicom_node.models import Delivery, Instance, Job, Study
 from dicom_node.operator import retry
+from dicom_node.states import DeliveryKind
 from dicom_node.storage import InstanceStore
 from integration.relay import Teller, deliver_due, refuse_unknown
 

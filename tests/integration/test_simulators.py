@@ -15,7 +15,7 @@ from delivery_peers import CONTROL_ID, LONG_S, SOP_INSTANCE_UID, oru_payload, sr
 from pydicom import dcmread
 from pynetdicom import AE, build_context
 
-from dicom_node.config import DicomDestination, MllpDestination
+from dicom_node.peers import DicomDestination, MllpDestination
 from integration.destinations import Outcome
 from integration.framing import Deframer
 from integration.mllp import MllpSender

@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 
-from dicom_node.config import DicomDestination, Tls
+from dicom_node.peers import DicomDestination, Tls
 from integration.destinations import Outcome
 from integration.simulators.inbox import read_receipts
 from integration.simulators.pacs import LoopbackPacs, PacsFault

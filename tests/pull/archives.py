@@ -15,8 +15,9 @@ from doubles import FrozenClock
 from films import dx_bytes
 from waiting import free_port, wait_until
 
-from dicom_node.config import DicomSource, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.peers import DicomSource
 from dicom_node.pull.puller import Puller
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.receive.scp import start_server

@@ -17,10 +17,11 @@ from sqlmodel import Session, select
 from stow_peer import data_set_of
 from waiting import LONG_S, wait_until
 
-from dicom_node.config import PullRule, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
 from dicom_node.models import Instance, Pull, Series, Study
+from dicom_node.peers import PullRule
 from dicom_node.pull.comparison import is_for_comparison
 from dicom_node.pull.puller import Puller
 from dicom_node.pull.query import FoundStudy, studies_by_accession, studies_by_uid

@@ -14,10 +14,11 @@ from rows import add_study, all_of, moves_of, only
 from test_bad_sources import PENDING, Handler, answers, source_that, study
 from waiting import LONG_S, free_port
 
-from dicom_node.config import DicomSource, PullRule, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.lifecycle import begin
 from dicom_node.models import Instance, Pull
+from dicom_node.peers import DicomSource, PullRule
 from dicom_node.pull.association import STUDY_ROOT_FIND
 from dicom_node.pull.query import FoundStudy
 from dicom_node.pull.run import Rounds

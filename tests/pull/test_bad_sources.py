@@ -21,10 +21,11 @@ from pynetdicom import AE, evt
 from rows import all_of, only
 from waiting import LONG_S, free_port
 
-from dicom_node.config import DicomSource, PullRule, Settings, Tls
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import PeerBusy, PeerRejected, PeerUnreachable
 from dicom_node.models import Pull
+from dicom_node.peers import DicomSource, PullRule, Tls
 from dicom_node.pull import query
 from dicom_node.pull.association import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, associated, limited
 from dicom_node.pull.query import Answer, find, text_of

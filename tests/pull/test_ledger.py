@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from dicom_node import lifecycle
-from dicom_node.config import DicomSource, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import IllegalMove, Transient
 from dicom_node.models import Job, Pull, Study
 from dicom_node.orphans import return_orphans
+from dicom_node.peers import DicomSource
 from dicom_node.pull import ledger
 from dicom_node.pull.comparison import is_for_comparison
 from dicom_node.pull.query import FoundStudy

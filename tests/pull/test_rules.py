@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
-from dicom_node.config import DicomSource, PullRule, Settings
+from dicom_node.config import Settings
+from dicom_node.peers import DicomSource, PullRule
 from dicom_node.pull.query import Answer, FoundStudy, Level
 from dicom_node.pull.rules import studies_by_rule
 

@@ -7,7 +7,7 @@ from ssl import PEM_cert_to_DER_cert
 
 from conftest import require_peer
 
-from dicom_node.config import Tls
+from dicom_node.peers import Tls
 
 EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 RSA_2048, RSA_1024 = ("-newkey", "rsa:2048"), ("-newkey", "rsa:1024")

@@ -13,9 +13,10 @@ from rows import all_of, only
 from sqlalchemy import Engine
 from test_scp import DX
 
-from dicom_node.config import Peer, PeerAddress, Settings
+from dicom_node.config import Settings
 from dicom_node.database import make_sessions
 from dicom_node.models import Commitment, Instance
+from dicom_node.peers import Peer, PeerAddress
 from dicom_node.receive.commitment_report import Reporter, report_due
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import bound_port

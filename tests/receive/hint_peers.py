@@ -16,9 +16,10 @@ from rows import all_of
 from sqlmodel import select
 from waiting import LONG_S, wait_until
 
-from dicom_node.config import Completeness, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Job, Transition
+from dicom_node.peers import Completeness
 from dicom_node.receive import scp
 from dicom_node.receive.availability import INSTANCE_AVAILABILITY_NOTIFICATION
 from dicom_node.receive.completeness import close_quiet_studies

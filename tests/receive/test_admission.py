@@ -13,8 +13,9 @@ from pynetdicom.association import Association
 from raw_peer import REJECTED, RawPeer, association_request
 from waiting import LONG_S, wait_until
 
-from dicom_node.config import Peer, Settings, Tls
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.peers import Peer, Tls
 from dicom_node.receive.admission import (
     NOT_THIS_MACHINE,
     UNKNOWN_APPLICATION_CONTEXT,

@@ -14,9 +14,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from waiting import wait_until
 
-from dicom_node.config import Completeness, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Study
+from dicom_node.peers import Completeness
 
 RULES = Completeness(on_release=True)
 RELEASED = "the association that sent it was released"

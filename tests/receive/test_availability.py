@@ -11,9 +11,10 @@ from rows import all_of
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.config import Completeness, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Declaration
+from dicom_node.peers import Completeness
 from dicom_node.receive.availability import INSTANCE_AVAILABILITY_NOTIFICATION
 from dicom_node.receive.normalized import (
     INVALID_ATTRIBUTE_VALUE,

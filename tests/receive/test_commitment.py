@@ -18,8 +18,9 @@ from sqlalchemy import Engine
 from test_scp import DX, away
 from waiting import wait_until
 
-from dicom_node.config import Peer, Settings
+from dicom_node.config import Settings
 from dicom_node.models import Commitment, Instance
+from dicom_node.peers import Peer
 from dicom_node.receive import commitment_result
 from dicom_node.receive.commitment import (
     INVALID_ARGUMENT_VALUE,

@@ -7,9 +7,9 @@ from doubles import NOON
 from rows import add_delivery, add_job, add_report, add_study, all_of, only, receive
 from waiting import in_threads
 
-from dicom_node.config import Completeness
 from dicom_node.database import Sessions
 from dicom_node.models import Job, Study, Transition
+from dicom_node.peers import Completeness
 from dicom_node.receive.completeness import close_quiet_studies
 from dicom_node.states import ACTIVE_JOB_STATES, OPEN_DELIVERY_STATES, DeliveryState, JobState
 

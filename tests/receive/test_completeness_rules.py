@@ -8,9 +8,9 @@ from films import make_dx
 from rows import add_job, add_study, all_of, only, receive
 from sqlmodel import Session, select
 
-from dicom_node.config import Completeness
 from dicom_node.database import Sessions
 from dicom_node.models import Declaration, Job, PerformedStep, StepStatus, Study, Transition
+from dicom_node.peers import Completeness
 from dicom_node.receive.completeness import close_quiet_studies
 from dicom_node.receive.declarations import declare_complete
 

@@ -20,9 +20,10 @@ from raw_peer import store as store_pdus
 from rows import all_of, only
 from waiting import LONG_S, wait_until
 
-from dicom_node.config import Settings, Tls
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Instance
+from dicom_node.peers import Tls
 from dicom_node.receive import listener, scp
 from dicom_node.receive.intake import SUCCESS, Receiver
 from dicom_node.receive.listener import Listener, bound_port

@@ -16,9 +16,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from waiting import wait_until
 
-from dicom_node.config import Completeness, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Declaration, PerformedStep
+from dicom_node.peers import Completeness
 from dicom_node.receive.mpps import MODALITY_PERFORMED_PROCEDURE_STEP
 from dicom_node.receive.normalized import (
     DUPLICATE_SOP_INSTANCE,

@@ -26,10 +26,11 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 from waiting import LONG_S, wait_until
 
-from dicom_node.config import Settings, Tls
+from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions
 from dicom_node.errors import StorageFull
 from dicom_node.models import Instance, Study
+from dicom_node.peers import Tls
 from dicom_node.receive.intake import (
     CANNOT_UNDERSTAND,
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS,

@@ -10,8 +10,9 @@ from doubles import FrozenClock
 from stow_peer import Answer, body_of, film, serving
 from waiting import LONG_S, wait_until
 
-from dicom_node.config import Settings, Tls
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.peers import Tls
 from dicom_node.receive.intake import Receiver
 from dicom_node.storage import InstanceStore
 from dicom_node.tls import client_context

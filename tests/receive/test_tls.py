@@ -17,8 +17,8 @@ from doubles import FrozenClock
 from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.certificates import expires_at
-from dicom_node.config import Tls
 from dicom_node.errors import Permanent
+from dicom_node.peers import Tls
 from dicom_node.tls import RenewingContext, client_context, server_context, words_of
 
 

@@ -22,9 +22,10 @@ from raw_peer import ACCEPTED, REJECTED, RawPeer, association_request
 from rows import only
 from waiting import LONG_S, wait_until
 
-from dicom_node.config import Peer, Settings, Tls
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Instance
+from dicom_node.peers import Peer, Tls
 from dicom_node.receive import listener
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import bound_port
