@@ -1,28 +1,42 @@
-"""A file that is written while it is received: few copies, early write-back, durable when asked."""
+"""A file that is written while it is received: few copies, early write-back, durable when it is finished."""
 
 import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from errno import ENOTSUP
 from functools import cache
 from pathlib import Path
+from stat import S_IMODE, S_IWGRP, S_IWOTH, S_IWUSR
 
 from dicom_node.errors import StorageFull
 
 EARLY_WRITE_BYTES = 4 * 1024 * 1024  # the disk begins to write after so many: less is left for fsync to wait for
 _MOST_PIECES = 1024  # IOV_MAX, what one writev takes
 _SYNC_FILE_RANGE_WRITE = 2  # begin to write, do not wait
+_WRITABLE = S_IWUSR | S_IWGRP | S_IWOTH  # by anybody: a file that is not finished
+
+
+def create_empty(path: Path) -> None:
+    """Make a file that a PartFile can be. Raises StorageFull."""
+    with storage_full():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640))
+
+
+def is_finished(mode: int) -> bool:
+    """Whether a file of this mode (st_mode) was finished: nobody may write it any more."""
+    return not mode & _WRITABLE
 
 
 class PartFile:
-    """A new file, open for writing. Every method raises StorageFull when the disk fails."""
+    """An empty file, open for writing. Every method raises StorageFull when the disk fails."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._is_kept = False
         self.size = self._begun = 0  # bytes written; of these, the disk was told to begin with
         with storage_full():
-            self._file: int | None = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
+            self._file: int | None = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append the pieces without joining them."""
@@ -37,15 +51,12 @@ class PartFile:
         _begin_write_back()(self._handle, self._begun, self.size - self._begun)
         self._begun = self.size
 
-    def rename(self, path: Path) -> None:
-        """Give the file the name under which it stays."""
+    def finish(self) -> None:
+        """Return when content and mode are on the disk."""
         with storage_full():
-            os.rename(self.path, path)
-        self.path = path
-
-    def sync(self) -> None:
-        """Return when the content is on the disk."""
-        with storage_full():
+            os.fchmod(self._handle, S_IMODE(os.fstat(self._handle).st_mode) & ~_WRITABLE)
+            if not is_finished(os.fstat(self._handle).st_mode):  # start-up could not tell it from one cut short
+                raise OSError(ENOTSUP, "its file system does not keep file modes")
             os.fsync(self._handle)
 
     def keep(self) -> None:

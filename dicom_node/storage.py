@@ -1,23 +1,19 @@
 """Received objects as files, byte for byte."""
 
 import os
-import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EIO
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
-from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, fsync_folder, storage_full
+from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, is_finished, storage_full
+from dicom_node.spare_files import SpareFiles, make_folders
 
-_UNFINISHED, _FINISHED = ".part", ".dcm"
-_FOLDERS = 256
-_FILES_IN_TURN = 64  # in one folder, before the next: files that come together share the fsync of theirs
 _PIECE_BYTES = 1024 * 1024
 _META_GROUP_LENGTH_END = 144  # PS3.10 7.1: preamble, prefix, (0002,0000) with its value of four bytes
 
@@ -30,6 +26,14 @@ class StoredFile:
     size_bytes: int  # of the data set as received
 
 
+@dataclass(frozen=True)
+class LookedOver:
+    """What was found of files that no row names."""
+
+    removed: int  # that had content
+    whole: int  # finished
+
+
 class Unfinished:
     """An object on its way to the disk: written as it comes, then sealed or discarded."""
 
@@ -40,7 +44,7 @@ class Unfinished:
 
     @property
     def path(self) -> Path:
-        """Where its bytes are until it is sealed."""
+        """Where its bytes are."""
         return self._part.path
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
@@ -53,14 +57,9 @@ class Unfinished:
         self._part.begin_write_back()
 
     def seal(self) -> StoredFile:
-        """Give the file its name and make its content durable; `InstanceStore.settle` makes the name durable.
-
-        Raises StorageFull.
-        """
-        path = self._part.path.with_suffix(_FINISHED)
-        self._part.rename(path)  # first: one commit of the file system's journal has both, name and content
-        self._part.sync()
-        return StoredFile(str(path.relative_to(self._store.root)), self._part.size - self._prefix_bytes)
+        """Make the content durable; the name is since before. Raises StorageFull."""
+        self._part.finish()
+        return StoredFile(str(self.path.relative_to(self._store.root)), self._part.size - self._prefix_bytes)
 
     def keep(self) -> None:
         """From now on a row may name the file: it is not discarded any more."""
@@ -73,18 +72,14 @@ class Unfinished:
 
 
 class InstanceStore:
-    """Part 10 files below one folder, in 256 sub-folders. A name is used once and never again."""
+    """Part 10 files below one folder, in sub-folders. A name is used once and never again."""
 
     def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
         self.root = root
         self._min_free_bytes = min_free_bytes
-        self._token = secrets.token_hex(8)
-        self._numbers = count()
         self._in_flight: set[Unfinished] = set()
-        for number in range(_FOLDERS):
-            (root / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-        for folder in (root, root.parent):  # the names of the sub-folders, and that of the folder itself
-            fsync_folder(folder)
+        make_folders(root)
+        self._spares = SpareFiles(root)
 
     def begin(self, prefix: bytes) -> Unfinished:
         """A new file that begins with the prefix: what comes before the data set.
@@ -92,9 +87,7 @@ class InstanceStore:
         Raises StorageFull when the disk has no room or cannot be written.
         """
         self.require_room(len(prefix))
-        number = next(self._numbers)
-        folder = number // _FILES_IN_TURN % _FOLDERS
-        part = PartFile(self.root / f"{folder:02x}" / f"{self._token}-{number}{_UNFINISHED}")
+        part = self._spares.take()
         try:
             part.write([prefix])
         except StorageFull:
@@ -110,12 +103,6 @@ class InstanceStore:
     def is_idle(self) -> bool:
         """Whether nothing is being received."""
         return not self._in_flight
-
-    def settle(self, files: Iterable[StoredFile]) -> None:
-        """Make the names of sealed files durable: when this returns they survive a power cut. Raises StorageFull."""
-        for folder in {Path(file.path).parent for file in files}:
-            with storage_full():
-                fsync_folder(self.root / folder)
 
     def sha256(self, file: StoredFile) -> str:
         """64 hex digits, of the data set in the file. Raises OSError when it cannot be read."""
@@ -151,16 +138,23 @@ class InstanceStore:
             raise StorageAway(f"instance folder cannot be read: {error.strerror or type(error).__name__}") from error
         return file
 
-    def discard_unfinished(self, *, older_than: float) -> int:
-        """Remove files that a crash cut short, written before the time stamp: Success was never answered for them."""
-        unfinished = [p for p in self.root.glob(f"??/*{_UNFINISHED}") if p.stat().st_mtime < older_than]
-        for path in unfinished:
-            path.unlink(missing_ok=True)
-        return len(unfinished)
+    def look_over(self, with_row: Container[str], *, older_than: float) -> LookedOver:
+        """Remove files that a crash cut short, written before the time stamp: Success was never answered for them.
 
-    def paths(self) -> Iterator[str]:
-        """Every whole file, as rows name it."""
-        return (str(p.relative_to(self.root)) for p in self.root.glob(f"??/*{_FINISHED}"))
+        with_row: the paths that rows name. Whole files without a row stay.
+        """
+        removed = whole = 0
+        for file in self.root.glob("??/*"):
+            if str(file.relative_to(self.root)) in with_row:
+                continue
+            with suppress(FileNotFoundError):  # it was discarded meanwhile
+                found = file.stat()
+                if is_finished(found.st_mode):
+                    whole += 1
+                elif found.st_mtime < older_than:
+                    file.unlink()
+                    removed += found.st_size > 0
+        return LookedOver(removed, whole)
 
     def _free_bytes(self) -> int:
         with storage_full():

@@ -100,7 +100,6 @@ def put(store: InstanceStore, part10: bytes) -> StoredFile:
     unfinished = store.begin(b"")
     unfinished.write([part10])
     stored = unfinished.seal()
-    store.settle([stored])
     unfinished.keep()
     unfinished.discard()
     return stored

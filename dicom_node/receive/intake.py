@@ -77,8 +77,7 @@ class Intake:
         return header
 
     def _commit(self, records: Sequence[Record]) -> list[int]:
-        """The ids of the records' rows, when names and rows are on the disk."""
-        self._receiver.store.settle(record.stored for record in records)
+        """The ids of the records' rows, when these are on the disk, as the files are."""
         with self._receiver.sessions.begin() as session:
             registered = [self._register(session, record) for record in records]
             for record, result in zip(records, registered, strict=True):

@@ -10,7 +10,7 @@ _PDU_HEAD = struct.Struct(">BBI")  # type, reserved, length
 _PDV_HEAD = struct.Struct(">IBB")  # length, presentation context, message control header
 _PDU_TYPES = range(0x01, 0x08)
 _DATA = 0x04  # P-DATA-TF
-_LONGEST_CONTROL_PDU_BYTES = 1024 * 1024
+_LONGEST_CONTROL_PDU_BYTES = 256 * 1024  # 128 presentation contexts with 30 transfer syntaxes each
 _IDLE_BUFFER_BYTES = 16 * 1024
 _BUSY_BUFFER_BYTES = 512 * 1024
 # PS3.8 E.2, message control header

@@ -135,11 +135,10 @@ def look_over_files(receiver: Receiver) -> None:
 
     Those stay: they may have been acknowledged under a database that was since restored or replaced.
     """
-    discarded = receiver.store.discard_unfinished(older_than=receiver.clock().timestamp() - _UNFINISHED_AGE_S)
-    if discarded:
-        _log.info("unfinished_files_discarded", count=discarded)
     with receiver.sessions() as session:
         registered = registered_paths(session)
-    without_row = sum(path not in registered for path in receiver.store.paths())
-    if without_row:
-        _log.warning("files_without_rows", count=without_row)
+    found = receiver.store.look_over(registered, older_than=receiver.clock().timestamp() - _UNFINISHED_AGE_S)
+    if found.removed:
+        _log.info("unfinished_files_discarded", count=found.removed)
+    if found.whole:
+        _log.warning("files_without_rows", count=found.whole)

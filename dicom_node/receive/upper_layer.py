@@ -31,6 +31,7 @@ _AWAITING_REQUEST, _ESTABLISHED, _AWAITING_CLOSE = "Sta2", "Sta6", "Sta13"
 _CONNECTION_CLOSED, _ARTIM_EXPIRED, _INVALID_PDU = "Evt17", "Evt18", "Evt19"
 _COMMAND, _DATA = b"\x03", b"\x02"  # message control headers of whole fragments, PS3.8 E.2
 _DUL_PROVIDER_UNSPECIFIED = 0x00  # PS3.8 table 9-26
+_PROGRESS_BYTES = 16 * 1024  # within a message, whoever sends less in the network time-out is as good as silent
 
 Returned = TypeVar("Returned")
 
@@ -51,6 +52,7 @@ class UpperLayer(DULServiceProvider):
         self._messages = Messages(self)
         self._is_storing = False
         self._began, self._stored = time.monotonic(), 0
+        self._since_progress = 0  # bytes
         self._poll = select.poll()
         self.to_provider_queue = RingingQueue(self._bell)
         self.to_user_queue = RingingQueue(assoc.bell)
@@ -139,9 +141,12 @@ class UpperLayer(DULServiceProvider):
             pdu, event = _by_pynetdicom(lambda: self._decode_pdu(bytearray(piece)))
             self._recv_pdu.put(pdu)
             self.event_queue.put(event)
+            self._note_progress()
         else:
             self._is_storing = piece.is_last
             self._messages.take(piece)
+            if piece.is_last:
+                self._note_progress()
             self._is_storing = False
 
     def _read(self) -> None:
@@ -153,7 +158,14 @@ class UpperLayer(DULServiceProvider):
             self.event_queue.put(_CONNECTION_CLOSED)
         else:
             self._buffer.filled(count)
-            self._idle_timer.restart()
+            self._since_progress += count
+            if self._since_progress >= _PROGRESS_BYTES:
+                self._note_progress()
+
+    def _note_progress(self) -> None:
+        """The peer is not idle: a message or a PDU has ended, or a good piece of one has come."""
+        self._since_progress = 0
+        self._idle_timer.restart()
 
     def _await_close(self) -> None:
         """Nothing that comes now is looked at (PS3.8 AA-6). When nothing does, close."""

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from rows import put
+from stored_files import unfinished_files, whole_files
 
+from dicom_node import spare_files
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
 from dicom_node.part_file import EARLY_WRITE_BYTES
 from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.part10 import file_prefix
-from dicom_node.storage import InstanceStore, StoredFile, Unfinished
+from dicom_node.storage import InstanceStore, LookedOver, StoredFile, Unfinished
 
 PREFIX, CONTENT = b"Part 10", b"data set"
 
@@ -32,10 +34,16 @@ def keep(unfinished: Unfinished) -> StoredFile:
     return stored
 
 
+def kept(store: InstanceStore) -> list[str]:
+    """All that is not an empty file waiting for use."""
+    begun = [str(each.relative_to(store.root)) for each in unfinished_files(store.root)]
+    return sorted(whole_files(store.root) + begun)
+
+
 def test_a_file_is_kept_byte_for_byte(store: InstanceStore) -> None:
     stored = put(store, CONTENT)
     assert store.open(stored.path).read_bytes() == CONTENT
-    assert list(store.paths()) == [stored.path]
+    assert whole_files(store.root) == [stored.path]
 
 
 def test_what_precedes_the_data_set_is_kept_and_belongs_to_neither_size_nor_hash(store: InstanceStore) -> None:
@@ -71,8 +79,8 @@ def test_no_name_is_used_twice(store: InstanceStore) -> None:
 
 
 def test_files_that_come_together_lie_together(store: InstanceStore) -> None:
-    assert len({Path(put(store, CONTENT).path).parent for _ in range(64)}) == 1
-    assert Path(put(store, CONTENT).path).parent != Path("00")
+    assert {Path(put(store, CONTENT).path).parent for _ in range(64)} == {Path("00")}
+    assert Path(put(store, CONTENT).path).parent == Path("01")
 
 
 @pytest.mark.parametrize("is_sealed", [True, False])
@@ -83,7 +91,7 @@ def test_what_is_not_kept_leaves_nothing(is_sealed: bool, store: InstanceStore) 
         unfinished.seal()
     assert not store.is_idle()
     unfinished.discard()
-    assert list(store.root.glob("??/*")) == []
+    assert kept(store) == []
     assert store.is_idle()
 
 
@@ -102,14 +110,18 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return recording
 
     monkeypatch.setattr(os, "fsync", record("fsync", os.fsync))
-    monkeypatch.setattr(os, "rename", record("rename", os.rename))
+    monkeypatch.setattr(os, "fchmod", record("fchmod", os.fchmod))
     return seen
 
 
-def test_content_and_name_are_durable_before_settle_returns(store: InstanceStore, steps: list[str]) -> None:
+def test_names_are_durable_before_they_are_used_and_content_before_seal_returns(
+    store: InstanceStore, steps: list[str]
+) -> None:
     steps.clear()
-    put(store, CONTENT)
-    assert steps == [f"rename .part {len(CONTENT)}", f"fsync .dcm {len(CONTENT)}", "fsync folder"]
+    for _ in range(2):
+        put(store, CONTENT)
+    whole = [f"fchmod .dcm {len(CONTENT)}", f"fsync .dcm {len(CONTENT)}"]
+    assert steps == ["fsync folder", *whole, *whole]
 
 
 def test_the_folder_itself_is_durable_before_anything_is_received(tmp_path: Path, steps: list[str]) -> None:
@@ -127,7 +139,7 @@ def test_a_disk_below_its_reserve_is_full(tmp_path: Path) -> None:
         unfinished.write([CONTENT])
     assert not store.has_room()
     unfinished.discard()
-    assert list(store.root.glob("??/*")) == []
+    assert kept(store) == []
 
 
 def test_what_is_in_flight_is_kept_room_for(tmp_path: Path) -> None:
@@ -142,7 +154,7 @@ def test_what_is_in_flight_is_kept_room_for(tmp_path: Path) -> None:
     store.begin(b"").discard()
 
 
-@pytest.mark.parametrize("step", ["fsync", "rename", "writev"])
+@pytest.mark.parametrize("step", ["fsync", "fchmod", "writev"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_a_disk_that_fails_is_full_and_leaves_nothing(
     step: str, code: int, store: InstanceStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -155,7 +167,7 @@ def test_a_disk_that_fails_is_full_and_leaves_nothing(
     with pytest.raises(StorageFull, match=os.strerror(code)):
         write_and_seal(unfinished)
     unfinished.discard()
-    assert list((tmp_path / "instances").glob("??/*")) == []
+    assert kept(store) == []
 
 
 def test_a_disk_that_has_no_room_for_the_beginning_keeps_nothing_of_it(
@@ -168,7 +180,7 @@ def test_a_disk_that_has_no_room_for_the_beginning_keeps_nothing_of_it(
     descriptors = len(os.listdir("/proc/self/fd"))
     with pytest.raises(StorageFull):
         store.begin(PREFIX)
-    assert list(store.root.glob("??/*")) == []
+    assert kept(store) == []
     assert len(os.listdir("/proc/self/fd")) == descriptors
     assert store.is_idle()
 
@@ -179,15 +191,38 @@ def write_and_seal(unfinished: Unfinished) -> None:
 
 
 def test_only_files_that_were_cut_short_are_discarded_when_old(store: InstanceStore) -> None:
-    whole = put(store, b"whole").path
-    root = store.open(whole).parents[1]
-    old, young = root / "00/torn.1-2.part", root / "00/torn.3-4.part"
+    named, whole, old, young = (store.open(put(store, b"whole").path) for _ in range(4))
     for path in (old, young):
-        path.write_bytes(b"to")
-    for path in (old, store.open(whole)):
+        path.chmod(0o640)
+    for path in (named, whole, old):
         os.utime(path, (1000, 1000))
-    assert store.discard_unfinished(older_than=2000) == 1
-    assert (old.exists(), young.exists(), list(store.paths())) == (False, True, [whole])
+    names = {each: str(each.relative_to(store.root)) for each in (named, whole, old, young)}
+    assert store.look_over({names[named]}, older_than=2000) == LookedOver(removed=1, whole=1)
+    assert kept(store) == sorted(name for path, name in names.items() if path != old)
+
+
+def test_names_that_waited_long_are_not_used(store: InstanceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = put(store, CONTENT)
+    monkeypatch.setattr(spare_files, "_FRESH_S", 0.0)
+    assert Path(put(store, CONTENT).path).parent != Path(first.path).parent
+    assert len(list((store.root / "00").iterdir())) == 1
+
+
+def test_names_that_are_gone_with_their_folder_are_not_tried_again(store: InstanceStore) -> None:
+    put(store, CONTENT)
+    (store.root / "00").rename(store.root / "away")
+    with pytest.raises(StorageFull):
+        store.begin(PREFIX)
+    put(store, CONTENT)
+
+
+def test_a_file_system_that_keeps_no_modes_is_refused(store: InstanceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    unfinished = store.begin(PREFIX)
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+    with pytest.raises(StorageFull, match="does not keep file modes"):
+        unfinished.seal()
+    unfinished.discard()
+    assert kept(store) == []
 
 
 def test_a_file_that_is_gone_is_told_from_a_folder_that_is_away(store: InstanceStore) -> None:
@@ -196,7 +231,7 @@ def test_a_file_that_is_gone_is_told_from_a_folder_that_is_away(store: InstanceS
     file.unlink()
     with pytest.raises(InvalidHeader, match="file is gone"):
         store.open(path)
-    file.parent.rmdir()
+    shutil.rmtree(file.parent)
     with pytest.raises(StorageAway):
         store.open(path)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 from corpus import lay_out
 from seeds import LONGEST
@@ -81,7 +82,9 @@ class Run:
 
 def fuzz(target: str, arguments: list[str]) -> tuple[str, int]:
     """What libFuzzer said, and its exit code: 0 when nothing was found."""
-    bounds = [f"-max_len={LONGEST}", f"-timeout={HANG_S}", f"-rss_limit_mb={MOST_MEMORY_MB}"]
+    # What libFuzzer looks at, ru_maxrss, begins with the most that the process had which starts it.
+    inherited_mb = getrusage(RUSAGE_SELF).ru_maxrss // 1024
+    bounds = [f"-max_len={LONGEST}", f"-timeout={HANG_S}", f"-rss_limit_mb={inherited_mb + MOST_MEMORY_MB}"]
     command = [sys.executable, str(_FUZZ), target, *arguments, *bounds]
     environment = {"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"}  # the same run for the same seed
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)

@@ -20,6 +20,7 @@ from dicom_node.config import Settings
 from dicom_node.database import make_sessions
 from dicom_node.models import Commitment
 from dicom_node.orphans import take_over
+from dicom_node.receive import event_report
 from dicom_node.receive.commitment import (
     INVALID_ARGUMENT_VALUE,
     NO_SUCH_ACTION,
@@ -58,8 +59,14 @@ def modality() -> Modality:
 
 @pytest.mark.parametrize("receive_path", ["fast", "plain"])
 def test_an_association_is_served_while_results_are_told_on_it(
-    receive_path: str, settings: Settings, sqlite_engine: Engine, modality: Modality
+    receive_path: str,
+    settings: Settings,
+    sqlite_engine: Engine,
+    modality: Modality,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # pynetdicom's own client breaks off when a report crosses its request; on a busy machine it is slow to ask.
+    monkeypatch.setattr(event_report, "_SILENCE_S", 2.0)
     stop = threading.Event()
 
     def keep_telling() -> None:

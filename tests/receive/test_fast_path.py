@@ -6,7 +6,7 @@ import resource
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pydicom import dcmread
 from raw_peer import ABORTED, ACCEPTED, DATA, REJECTED, RELEASE, RELEASED, RawPeer, association_request, echo, pdu
 from raw_peer import store as store_pdus
 from rows import all_of, only
+from stored_files import unfinished_files
 from waiting import LONG_S, wait_until
 
 from dicom_node.config import Settings
@@ -79,7 +80,7 @@ def associated(port: int) -> Iterator[RawPeer]:
 
 
 def parts(receiver: Receiver) -> list[Path]:
-    return list(receiver.store.root.glob("??/*.part"))
+    return unfinished_files(receiver.store.root)
 
 
 def descriptors() -> int:
@@ -169,8 +170,8 @@ def test_who_breaks_the_protocol_is_aborted_at_once(bad: bytes, port: int, recei
 
 @pytest.mark.parametrize(
     ("said", "is_associated"),
-    [(b"", False), (association_request("X")[:50], False), (b"\x01\0\0\x0f\0\0", False), (STORE[:20_000], True)],
-    ids=["nothing", "half a request", "a megabyte announced", "half an object"],
+    [(b"", False), (association_request("X")[:50], False), (b"\x01\0\0\x03\0\0", False), (STORE[:20_000], True)],
+    ids=["nothing", "half a request", "200 kB announced", "half an object"],
 )
 def test_who_falls_silent_is_hung_up_on(
     said: bytes, is_associated: bool, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
@@ -184,6 +185,29 @@ def test_who_falls_silent_is_hung_up_on(
         assert peer.answer()[0] in (ABORTED, 0)
         wait_until(lambda: not server.active_associations, "its threads end")
     assert parts(receiver) == []
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 30], ids=["bytes", "whole PDUs that never end the message"])
+def test_who_sends_next_to_nothing_is_hung_up_on(piece_bytes: int, settings: Settings, receiver: Receiver) -> None:
+    impatient = settings.model_copy(update={"network_timeout_s": 0.5})
+    talk = store_pdus("1.2.3", bytes(200_000), pdu_bytes=30) if piece_bytes > 1 else STORE
+    with listening(impatient, receiver) as server, associated(bound_port(server)) as peer:
+        ended = threading.Event()
+        speaker = threading.Thread(target=_trickle, args=(peer, talk, piece_bytes, ended))
+        speaker.start()
+        assert peer.answer()[0] in (ABORTED, 0)
+        ended.set()
+        speaker.join(LONG_S)
+        wait_until(lambda: not server.active_associations, "its threads end")
+    assert parts(receiver) == []
+
+
+def _trickle(peer: RawPeer, talk: bytes, piece_bytes: int, ended: threading.Event) -> None:
+    with suppress(OSError):
+        for at in range(0, len(talk), piece_bytes):
+            peer.send(talk[at : at + piece_bytes])
+            if ended.wait(0.02):
+                return
 
 
 def test_who_hangs_up_without_asking_leaves_no_thread(settings: Settings, receiver: Receiver) -> None:

@@ -21,6 +21,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 from rows import all_of, only
+from stored_files import unfinished_files, whole_files
 from stow_peer import data_set_of
 
 from dicom_node.config import Settings
@@ -101,9 +102,9 @@ def test_every_object_below_a_folder_is_imported_and_again_it_is_already_there(
     receiver = Receiver(InstanceStore(settings.instances_dir), sessions, FrozenClock())
     others = {"a/read me.txt": NOT_DICOM, "empty": NOT_DICOM}
     assert imported(receiver, folder) == {"film": IMPORTED, "a/deep er/film.dcm": IMPORTED, **others}
-    before = sorted(receiver.store.paths())
+    before = whole_files(receiver.store.root)
     assert imported(receiver, folder) == {"film": ALREADY_THERE, "a/deep er/film.dcm": ALREADY_THERE, **others}
-    assert sorted(receiver.store.paths()) == before
+    assert whole_files(receiver.store.root) == before
     instances = all_of(sessions, Instance)
     assert [each.calling_ae for each in instances] == [CALLING_AE] * 2
     kept = [data_set_of((receiver.store.root / each.path).read_bytes()) for each in instances]
@@ -205,7 +206,7 @@ def test_what_cannot_be_imported_is_refused_with_a_reason(
     (tmp_path / "film").write_bytes(content)
     assert imported(receiver, tmp_path / "film") == {"film": fate}
     assert all_of(receiver.sessions, Instance) == []
-    assert list(receiver.store.paths()) == []
+    assert whole_files(receiver.store.root) == []
 
 
 @pytest.mark.parametrize("is_zip", [False, True], ids=["folder", "zip"])
@@ -345,7 +346,7 @@ def test_what_finds_no_room_is_refused_and_imported_later(settings: Settings, re
     assert imported(receiver, folder)["film"] == (Fate.REFUSED, words)
     receiver.store._min_free_bytes = 0
     assert imported(receiver, folder)["film"] == IMPORTED
-    assert list(settings.instances_dir.glob("??/*.part")) == []
+    assert unfinished_files(settings.instances_dir) == []
 
 
 def test_a_path_without_anything_is_an_error(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 from films import dx_bytes, gradient
@@ -17,6 +16,7 @@ from pydicom import dcmread
 from raw_peer import ACCEPTED, RawPeer
 from raw_peer import store as store_pdus
 from rows import all_of
+from stored_files import unfinished_files
 from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.config import Settings
@@ -113,4 +113,4 @@ def _check(settings: Settings, receiver: Receiver, acknowledged: dict[str, str])
         file = receiver.store.open(row.path)
         assert str(dcmread(file, stop_before_pixels=True).SOPInstanceUID) == row.sop_instance_uid
     look_over_files(receiver)
-    assert list(Path(settings.instances_dir).glob("??/*.part")) == []
+    assert unfinished_files(settings.instances_dir) == []

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
@@ -24,6 +24,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from rows import all_of, only
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
+from stored_files import unfinished_files, whole_files
 from waiting import LONG_S, wait_until
 
 from dicom_node.config import Settings
@@ -41,7 +42,7 @@ from dicom_node.receive.intake import (
 )
 from dicom_node.receive.listener import bound_port
 from dicom_node.receive.scp import VERIFICATION, look_over_files, start_server
-from dicom_node.storage import InstanceStore, StoredFile
+from dicom_node.storage import InstanceStore, StoredFile, Unfinished
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 PRIVATE = "1.2.276.0.7230010.3.1.0.1"
@@ -216,19 +217,27 @@ def test_an_object_that_belongs_to_no_study_is_refused(data_set: bytes, port: in
 def test_a_data_set_that_cannot_be_understood_is_refused(data_set: bytes, port: int, receiver: Receiver) -> None:
     assert store_raw(port, data_set) == CANNOT_UNDERSTAND
     assert all_of(receiver.sessions, Instance) == []
-    assert list(receiver.store.open(".").glob("??/*")) == []
+    assert unfinished_files(receiver.store.root) == []
+    assert whole_files(receiver.store.root) == []
 
 
 class StoreDouble(InstanceStore):
-    """A store that does something before a file's name is durable."""
+    """A store that does something before a file is durable."""
 
     def __init__(self, root: Path, before: Callable[[], object]) -> None:
         super().__init__(root)
         self._before = before
 
-    def settle(self, files: Iterable[StoredFile]) -> None:
-        self._before()
-        super().settle(files)
+    def begin(self, prefix: bytes) -> Unfinished:
+        unfinished = super().begin(prefix)
+        seal = unfinished.seal
+
+        def seal_after() -> StoredFile:
+            self._before()
+            return seal()
+
+        unfinished.seal = seal_after  # type: ignore[method-assign]
+        return unfinished
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -270,7 +279,7 @@ def test_a_disk_that_fills_up_is_out_of_resources_then_refuses_associations(
             assert assoc.is_rejected
         disk._min_free_bytes = 0
         assert store(port) == SUCCESS
-    assert list(settings.instances_dir.glob("??/*.part")) == []
+    assert unfinished_files(settings.instances_dir) == []
 
 
 @pytest.mark.parametrize("is_postgres", [False, True], ids=["sqlite", "postgresql"])
@@ -324,7 +333,7 @@ def test_a_commit_that_fails_is_not_acknowledged_and_its_file_is_kept(
     with listening(settings, failing) as port:
         assert store(port) == OUT_OF_RESOURCES
     look_over_files(replace(receiver, clock=FrozenClock(NOON.replace(year=2100))))
-    assert len(list(settings.instances_dir.glob("??/*.dcm"))) == 1
+    assert len(whole_files(settings.instances_dir)) == 1
     assert '"count": 1, "event": "files_without_rows"' in caplog.text
 
 

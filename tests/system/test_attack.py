@@ -17,6 +17,7 @@ from attackers import NONSENSE, NONSENSE_WITHIN, OBJECT, REQUEST, cut_off, is_hu
 from process_figures import Figures, figures_of
 from scp_role import Role
 from senders import Senders
+from stored_files import unfinished_files
 from waiting import wait_until
 
 from dicom_node.config import Settings
@@ -91,7 +92,7 @@ def _attacked(folder: Path, network_timeout_s: float) -> Iterator[Victim]:
         scp.end()
     log = (folder / "scp.log").read_text(encoding="utf-8")
     assert not [word for word in ("uncaught_exception", "Traceback", "C001", "not_started") if word in log]
-    assert not list(settings.instances_dir.glob("??/*.part"))
+    assert not unfinished_files(settings.instances_dir)
 
 
 def test_an_association_broken_off_at_any_byte_leaves_nothing(victim: Victim) -> None:

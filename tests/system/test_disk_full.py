@@ -13,6 +13,7 @@ from objects_kept import SELECT, found, incomplete, lost
 from scp_role import Role
 from senders import SUCCESS, Senders
 from sqlalchemy import text
+from stored_files import unfinished_files
 from wire import Refused, Wire
 
 from dicom_node.config import Settings
@@ -122,7 +123,7 @@ def _check(disk: Path, folder: Path, senders: Senders) -> None:
     assert set(senders.statuses) == {SUCCESS, OUT_OF_RESOURCES}
     assert lost(settings.instances_dir, rows, senders.acknowledged) == []
     assert incomplete(settings.instances_dir, rows) == []
-    assert list(settings.instances_dir.glob("??/*.part")) == []
+    assert unfinished_files(settings.instances_dir) == []
     log = (folder / "scp.log").read_text(encoding="utf-8")
     assert not [word for word in ("uncaught_exception", "Traceback", "C001") if word in log]
 

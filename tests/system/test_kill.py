@@ -45,9 +45,9 @@ STEPS = {
     "scp": (
         "dicom_node.receive.intake:Intake.keep:before",
         "dicom_node.storage:Unfinished.seal:before",
-        "dicom_node.part_file:PartFile.rename:before",
+        "dicom_node.spare_files:SpareFiles.take:after",
         "dicom_node.storage:Unfinished.seal:after",
-        "dicom_node.storage:InstanceStore.settle:after",
+        "dicom_node.part_file:PartFile.finish:before",
         "dicom_node.receive.intake:register:after",
         "dicom_node.receive.intake:Intake.keep:after",
     ),

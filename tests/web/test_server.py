@@ -9,6 +9,7 @@ import pytest
 from doubles import FrozenClock
 from pydantic import SecretStr
 from rows import all_of, only
+from stored_files import unfinished_files
 from stow_peer import LARGE, Answer, SlowSender, body_of, film, serving
 from waiting import LONG_S, in_threads, wait_until
 
@@ -33,7 +34,7 @@ def port(settings: Settings, receiver: Receiver) -> Iterator[int]:
 
 
 def leftovers(receiver: Receiver) -> list[Path]:
-    return list(receiver.store.root.glob("??/*.part"))
+    return unfinished_files(receiver.store.root)
 
 
 def test_who_hangs_up_leaves_what_was_received_whole_and_nothing_else(port: int, receiver: Receiver) -> None:

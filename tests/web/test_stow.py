@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from requests import Session
 from rows import all_of, only
 from sqlalchemy import Engine
+from stored_files import unfinished_files
 from stow_peer import (
     FAILED,
     OTHER,
@@ -55,7 +56,7 @@ def port(settings: Settings, receiver: Receiver) -> Iterator[int]:
 
 
 def leftovers(receiver: Receiver) -> list[Path]:
-    return list(receiver.store.root.glob("??/*.part"))
+    return unfinished_files(receiver.store.root)
 
 
 def test_a_stored_instance_is_a_row_and_a_file_when_it_is_answered(settings: Settings, engine: Engine) -> None:

@@ -17,6 +17,7 @@ from films import gradient
 from rows import all_of, only
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
+from stored_files import unfinished_files
 from stow_peer import FAILED, LARGE, Answer, SlowSender, body_of, data_set_of, film, health, serving
 from waiting import free_port, wait_until
 
@@ -33,7 +34,7 @@ def receiver(settings: Settings, sqlite_sessions: Sessions) -> Receiver:
 
 
 def leftovers(receiver: Receiver) -> list[Path]:
-    return list(receiver.store.root.glob("??/*.part"))
+    return unfinished_files(receiver.store.root)
 
 
 class WebRole:
