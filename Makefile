@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint peers bench-receive bench-idle kill-test power-cut outages attack fuzz phantom-model compose-check clean
+.PHONY: demo test lint peers bench-receive bench-idle kill-test power-cut outages attack fuzz conformance phantom-model compose-check clean
 
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
@@ -44,6 +44,9 @@ bench-idle: $(VENV)/installed-dev  ## What idle associations take, and how many 
 
 bench-receive: $(VENV)/installed-dev peers  ## Receiving beside DCMTK, Orthanc and pynetdicom; BENCH="--repetitions 3", FOLDER=disk, WRITE=1
 	$(BIN)/python tests/bench/receive_bench.py $(if $(FOLDER),--folder $(FOLDER)) $(if $(WRITE),--write) $(BENCH)
+
+conformance: $(VENV)/installed  ## deploy/conformance.md anew, from the code and the default settings
+	cd "$$(mktemp -d)" && env --ignore-environment $(CURDIR)/$(BIN)/dicom-node conformance --output $(CURDIR)/deploy/conformance.md
 
 phantom-model: $(VENV)/installed-dev  ## Train the model that ships, from nothing, and score it: an hour or two on two cores
 	$(BIN)/python -m workers.phantom.dataset var/phantom/films --films 6500

@@ -27,6 +27,7 @@ from dicom_node.roles import ROLES, play
 from dicom_node.supervisor import up as supervise
 from dicom_node.terms import require_acceptance
 from dicom_node.timeline import list_statuses, study_status, timeline
+from dicom_node.withdrawal import withdraw as withdraw_drafts
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 model_app = typer.Typer(no_args_is_help=True, help="Model files.")
@@ -82,6 +83,18 @@ def retry(study: Annotated[int, typer.Argument(help="The study's number in `dico
 
 
 @app.command()
+def withdraw(
+    study: Annotated[int, typer.Argument(help="The study's number in `dicom-node status`.")],
+    reason: Annotated[str, typer.Option(help="Why, in words for the timeline.")],
+) -> None:
+    """Withdraw the drafts of a study: what is pending stops, PACS and RIS that take it are told not to use them."""
+    with _sessions().begin() as session:
+        sentences = withdraw_drafts(session, Settings(), study, reason, utc_now())
+    for sentence in sentences:
+        _console.print(f"study {study}: {sentence}", markup=False, highlight=False)
+
+
+@app.command()
 def commitments() -> None:
     """Show the newest requests for storage commitment and what became of them."""
     table = Table("commitment", "asked (UTC)", "by", "objects", "not committed", "state", "why")
@@ -114,6 +127,19 @@ def pull(
     from dicom_node.pull.command import run
 
     raise typer.Exit(run(source, Settings(), accession=accession, study=study))
+
+
+@app.command()
+def conformance(output: Annotated[Path | None, typer.Option(help="A file to write instead.")] = None) -> None:
+    """Write the DICOM conformance statement and HL7 profile of this node, as its settings are, in Markdown."""
+    statement = pkgutil.resolve_name("integration.conformance.statement:write_statement")(Settings())
+    if output is None:
+        typer.echo(statement, nl=False)
+        return
+    try:
+        output.write_text(statement, encoding="utf-8")
+    except OSError as error:
+        raise Permanent(f"{output} cannot be written: {error.strerror}") from error
 
 
 @app.command()

@@ -26,6 +26,7 @@ from dicom_node.peers import (
     MllpDestination,
     Peer,
     Port,
+    SrClass,
     Tls,
 )
 from dicom_node.product import DISCLAIMER
@@ -191,10 +192,20 @@ class Settings(BaseSettings):
         return (*(each.name for each in self.pacs), *(each.name for each in self.ris))
 
     @property
+    def sr_class(self) -> SrClass:
+        """Of the SR that others name: the first PACS's that takes one."""
+        return next((each.sr_class for each in self.pacs if "sr" in each.objects), "basic")
+
+    @property
     def deliveries(self) -> tuple[tuple[str, DeliveryKind], ...]:
         """What is sent of each draft: the destination's name and the kind."""
         objects = ((each.name, DeliveryKind(kind)) for each in self.pacs for kind in each.objects)
         return (*objects, *((each.name, DeliveryKind.ORU) for each in self.ris))
+
+    @property
+    def committing(self) -> frozenset[str]:
+        """The destinations that are asked to commit what they were sent."""
+        return frozenset(each.name for each in self.pacs if each.commitment)
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -13,7 +13,8 @@ NodeError
 │   ├── UndecodablePixels
 │   ├── PeerRejected     the peer says "no"
 │   ├── OrderConflict    image and order name different patients
-│   ├── CaseClosed       the RIS has the final report: nothing more is drafted or sent
+│   ├── CaseClosed       the RIS has the final report, or a newer draft: nothing more is sent
+│   ├── NothingToTell    a draft has none of what a delivery asks for: it is not sent
 │   ├── InvalidOutput    an SR or ORU that failed its own gate; it never leaves
 │   └── BadCheckpoint    model files that are missing, damaged or of another model
 └── IllegalMove          a move that is not in the lifecycle table: a bug, never caught
@@ -73,7 +74,11 @@ class OrderConflict(Permanent):
 
 
 class CaseClosed(Permanent):
-    """The RIS has the final report of a study: nothing more is drafted or sent."""
+    """Nobody wants a draft any more: the RIS has the final report, a newer draft exists, or it was withdrawn."""
+
+
+class NothingToTell(Permanent):
+    """A draft has none of what a delivery asks for; the delivery is cancelled, which is no fault."""
 
 
 class InvalidOutput(Permanent):

@@ -26,7 +26,7 @@ class FlagKind(StrEnum):
     CROPPED = "cropped"
 
 
-_WORDS = {
+WORDS = {
     FlagKind.EMPTY: "has no words",
     FlagKind.TRUNCATED: "is cut short",
     FlagKind.REPETITION: "repeats itself",
@@ -66,5 +66,5 @@ def flags_from_json(stored: str) -> tuple[Flag, ...]:
 
 def remark(sentence: str, flags: Iterable[Flag], *, is_synthetic: bool) -> str:
     """The sentence for whoever runs the node, with why a draft needs care; nothing of the draft's own words."""
-    words = ", ".join(dict.fromkeys(_WORDS[flag.kind] for flag in flags))
+    words = ", ".join(dict.fromkeys(WORDS[flag.kind] for flag in flags))
     return (f"{SYNTHETIC}: " if is_synthetic else "") + sentence + (f"; check: the draft {words}" if words else "")

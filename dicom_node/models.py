@@ -7,7 +7,7 @@ from typing import ClassVar
 from sqlalchemy import BigInteger, Column, DateTime, Dialect, Index, LargeBinary, TypeDecorator, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from dicom_node.states import ACTIVE_JOB_STATES, CommitmentState, DeliveryState, JobState, PullState, StudyState
+from dicom_node.states import DRAFTING_JOB_STATES, CommitmentState, DeliveryState, JobState, PullState, StudyState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -132,11 +132,11 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("study_id", "revision"),
         Index(
-            "one_active_job_per_study",
+            "one_drafting_job_per_study",
             "study_id",
             unique=True,
-            sqlite_where=text("state IN ({})".format(", ".join(f"'{s}'" for s in ACTIVE_JOB_STATES))),
-            postgresql_where=text("state IN ({})".format(", ".join(f"'{s}'" for s in ACTIVE_JOB_STATES))),
+            sqlite_where=text("state IN ({})".format(", ".join(f"'{s}'" for s in DRAFTING_JOB_STATES))),
+            postgresql_where=text("state IN ({})".format(", ".join(f"'{s}'" for s in DRAFTING_JOB_STATES))),
         ),
         Index("job_due", "state", "due_at"),
     )
@@ -185,7 +185,11 @@ class Delivery(SQLModel, table=True):
     """One report for one destination. PENDING rows are the outbox of drafting."""
 
     __tablename__: ClassVar[str] = "delivery"
-    __table_args__ = (UniqueConstraint("report_id", "destination", "kind"), Index("delivery_due", "state", "due_at"))
+    __table_args__ = (
+        UniqueConstraint("report_id", "destination", "kind"),
+        Index("delivery_due", "state", "due_at"),
+        Index("delivery_to_commit", "wants_commitment", "state", "due_at"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     report_id: int = Field(foreign_key="report.id", index=True)
@@ -291,6 +295,7 @@ class Order(SQLModel, table=True):
     scheduled_step_id: str = ""
     procedure_code: str = ""  # OBR-4.1
     procedure_text: str = ""  # OBR-4.2
+    procedure_scheme: str = ""  # OBR-4.3: the coding system
     reason_for_study: str = ""
     priority: int = 5  # 0 is the most urgent
     patient_identifiers: str = "[]"  # JSON of `patients.identifiers_to_json`

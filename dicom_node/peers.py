@@ -26,8 +26,16 @@ Hl7Path = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9]{2}-[1-9]\d{0
 # The name of a destination is a key in the database and in logs.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
 
+# HL7 table 0211: the sets in which every byte of a delimiter is a delimiter. ASCII is an empty MSH-18.
+Hl7CharacterSet = Literal[
+    "ASCII", "8859/1", "8859/2", "8859/3", "8859/4", "8859/5", "8859/6", "8859/7", "8859/8", "8859/9", "8859/15",
+    "UNICODE UTF-8",
+]  # fmt: skip
+
 # What a PACS can be sent of a draft; values of `DeliveryKind`.
-DicomObject = Literal["sr"]
+DicomObject = Literal["sr", "findings", "pdf", "page", "gsps"]
+# The SOP class of the Structured Report: PS3.3 A.35.1, A.35.2, A.35.3.
+SrClass = Literal["basic", "enhanced", "comprehensive"]
 
 _MATCHED_VRS = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})  # PS3.5 6.2
 
@@ -156,7 +164,24 @@ class DicomDestination(_Frozen):
     objects: tuple[DicomObject, ...] = Field(
         default=("sr",),
         min_length=1,
-        description="What it is sent of each draft: `sr` Structured Report.",
+        description="What it is sent of each draft: `sr` the report, `findings` codes; `pdf`, `page`, `gsps` for eyes.",
+    )
+    sr_class: SrClass = Field(
+        default="basic", description="SOP class of its `sr`: basic, enhanced or comprehensive (text) SR, the same tree."
+    )
+    commitment: bool = Field(
+        default=False,
+        description="Ask it for storage commitment; it answers at once, or as one of `peers` at this node's port.",
+    )
+    commitment_timeout_s: float = Field(
+        default=3_600.0, gt=0, description="What it has not committed for so long is sent again."
+    )
+    rejection_notes: bool = Field(
+        default=False, description="`dicom-node withdraw` sends it a rejection note (Key Object Selection)."
+    )
+    ask_before_sending: bool = Field(
+        default=False,
+        description="Ask it by C-FIND before each object: nothing is sent to another patient or accession number.",
     )
 
 
@@ -171,6 +196,24 @@ class MllpDestination(_Frozen):
     receiving_facility: str = Field(default="HOSPITAL", max_length=180, description="MSH-6.")
     result_status: Literal["P", "R"] = Field(
         default="P", description="OBR-25 and OBX-11: P preliminary, R stored and not verified (HL7 tables 0123, 0085)."
+    )
+    version: Literal["2.3.1", "2.4", "2.5.1"] = Field(
+        default="2.5.1", description="MSH-12. Before 2.5.1 the priority is in ORC-7 and OBR-27 and not in TQ1."
+    )
+    text_type: Literal["TX", "FT", "ED"] = Field(
+        default="TX",
+        description="OBX-2 of the draft: TX a row for each line, FT one row with line breaks, ED one row of Base64.",
+    )
+    character_set: Hl7CharacterSet = Field(
+        default="UNICODE UTF-8",
+        description="MSH-18 (HL7 table 0211), empty for ASCII. A draft that it cannot hold is refused, never altered.",
+    )
+    acknowledgement: Literal["original", "accept", "application"] = Field(
+        default="original",
+        description="original mode; or enhanced mode: accept asks for CA alone, application for AA after it.",
+    )
+    cancellations: bool = Field(
+        default=False, description="A draft that is withdrawn is cancelled by another ORU^R01; else nothing is sent."
     )
     tls: Tls | None = Field(default=None, description="Speak MLLP over TLS with these certificates.")
 

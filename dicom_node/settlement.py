@@ -1,12 +1,26 @@
-"""What the end of a delivery means for its job."""
+"""What becomes of a delivery whose answer is known, and what its end means for its job."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, select
 
-from dicom_node.lifecycle import advance
+from dicom_node.backoff import next_due
+from dicom_node.config import Settings
+from dicom_node.lifecycle import advance, put_back
 from dicom_node.models import Delivery, Job, Report
-from dicom_node.states import CLOSED, DeliveryState, JobState
+from dicom_node.states import CLOSED, SUPERSEDED, WITHDRAWN, DeliveryState, JobState
+
+
+def send_later(session: Session, settings: Settings, delivery: Delivery, now: datetime, reason: str) -> bool:
+    """The same bytes again after a while, or FAILED when its attempts are used up. False: somebody else was first."""
+    due_at = next_due(delivery.attempts, now, first_s=settings.retry_after_s, longest_s=settings.max_retry_after_s)
+    limit = settings.max_delivery_attempts
+    if not put_back(session, delivery, now=now, due_at=due_at, max_attempts=limit, reason=reason):
+        return False
+    delivery.ack_code = ""  # whatever was answered before: whether it is there is not known any more
+    session.add(delivery)
+    return True
 
 
 def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
@@ -22,8 +36,22 @@ def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
         reason = f"delivery to {delivery.destination} failed: {delivery.reason}"
         advance(session, job, JobState.FAILED, now=now, reason=reason)
         return
-    states = session.exec(select(Delivery.state).where(Delivery.report_id == report.id)).all()
-    if all(state == DeliveryState.DELIVERED for state in states):
-        advance(session, job, JobState.DONE, now=now, reason="every destination has it")
-    elif all(state in (DeliveryState.DELIVERED, DeliveryState.CANCELLED) for state in states):
-        advance(session, job, JobState.DONE, now=now, reason=CLOSED)
+    deliveries = session.exec(select(Delivery).where(Delivery.report_id == report.id)).all()
+    if all(map(_has_ended, deliveries)):
+        advance(session, job, JobState.DONE, now=now, reason=_end_in_words(report, deliveries))
+
+
+def _end_in_words(report: Report, deliveries: Sequence[Delivery]) -> str:
+    if report.withdrawn_at is not None:
+        return WITHDRAWN
+    unwanted = (each.reason for each in deliveries if each.reason in (CLOSED, SUPERSEDED))
+    if words := next(unwanted, ""):
+        return words
+    has_all = all(each.state != DeliveryState.CANCELLED for each in deliveries)
+    return "every destination has it" if has_all else "every destination has what there was to send"
+
+
+def _has_ended(delivery: Delivery) -> bool:
+    if delivery.state == DeliveryState.DELIVERED:
+        return not delivery.wants_commitment
+    return delivery.state in (DeliveryState.COMMITTED, DeliveryState.CANCELLED)

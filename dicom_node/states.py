@@ -24,7 +24,7 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"  # the peer acknowledged
     COMMITTED = "committed"  # the peer took over the responsibility for it (PS3.4 J)
     FAILED = "failed"  # refused, or attempts used up
-    CANCELLED = "cancelled"  # never sent: the RIS has the final report
+    CANCELLED = "cancelled"  # not sent, or not again: nobody wants it any more
 
 
 class DeliveryKind(StrEnum):
@@ -38,6 +38,12 @@ class DeliveryKind(StrEnum):
     ORU = "oru"  # HL7 ORU^R01 by MLLP
     REJECTION = "rejection"  # Key Object Selection: what was sent before is not to be used
     CANCELLATION = "cancellation"  # HL7 ORU^R01 that withdraws the one before
+
+
+# What tells of a withdrawal; all other kinds hold a draft.
+WITHDRAWALS = (DeliveryKind.REJECTION, DeliveryKind.CANCELLATION)
+# What goes to a RIS: one at a time.
+MESSAGES = (DeliveryKind.ORU, DeliveryKind.CANCELLATION)
 
 
 class CommitmentState(StrEnum):
@@ -62,12 +68,12 @@ STUDY_MOVES: Mapping[State, frozenset[State]] = {
 }
 
 JOB_MOVES: Mapping[State, frozenset[State]] = {
-    JobState.QUEUED: frozenset({JobState.INFERRING}),
+    JobState.QUEUED: frozenset({JobState.INFERRING, JobState.SKIPPED}),  # skipped unread: an operator withdrew it
     JobState.INFERRING: frozenset({JobState.REPORTED, JobState.SKIPPED, JobState.QUEUED, JobState.FAILED}),
     JobState.REPORTED: frozenset({JobState.DONE, JobState.FAILED}),
     JobState.SKIPPED: frozenset({JobState.QUEUED}),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.REPORTED}),
-    JobState.DONE: frozenset(),
+    JobState.DONE: frozenset({JobState.REPORTED}),  # withdrawn: who has it is told
 }
 
 DELIVERY_MOVES: Mapping[State, frozenset[State]] = {
@@ -75,9 +81,9 @@ DELIVERY_MOVES: Mapping[State, frozenset[State]] = {
     DeliveryState.SENDING: frozenset(
         {DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.CANCELLED}
     ),
-    DeliveryState.FAILED: frozenset({DeliveryState.PENDING}),
-    # Not committed, or not in time: the same bytes again.
-    DeliveryState.DELIVERED: frozenset({DeliveryState.COMMITTED, DeliveryState.PENDING}),
+    DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.CANCELLED}),
+    # Not committed, or not in time: the same bytes again, until the attempts are used up.
+    DeliveryState.DELIVERED: frozenset({DeliveryState.COMMITTED, DeliveryState.PENDING, DeliveryState.FAILED}),
     DeliveryState.COMMITTED: frozenset(),
     DeliveryState.CANCELLED: frozenset(),
 }
@@ -98,9 +104,12 @@ PULL_MOVES: Mapping[State, frozenset[State]] = {
 
 # Why a job is skipped when nothing new is to be drafted: the study stands where its earlier revision stands.
 UNCHANGED = "a draft was made from the same image already"
-# Why nothing more of a study is drafted or sent.
+# Why nothing more of a study, or of one of its drafts, is sent.
 CLOSED = "the RIS has the final report"
+SUPERSEDED = "a newer draft of the study took its place"
+WITHDRAWN = "the draft was withdrawn"
 
-# A study has at most one job in one of these; the database holds it by a partial unique index.
+# Not ended yet.
 ACTIVE_JOB_STATES = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED)
-OPEN_DELIVERY_STATES = (DeliveryState.PENDING, DeliveryState.SENDING)
+# A study has at most one job in one of these; the database holds it by a partial unique index.
+DRAFTING_JOB_STATES = (JobState.QUEUED, JobState.INFERRING)

@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 
 from dicom_node.errors import InvalidHeader
 from dicom_node.models import Study
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.receive.header import PARSE_ERRORS, as_number, silence_pydicom
 
 _REPLACEMENT = "\ufffd"  # pydicom's, for bytes that are not in their character set
 _REASONS = ("ReasonForTheRequestedProcedure", "ReasonForStudy")  # (0040,1002), and (0032,1030) of older senders
@@ -40,9 +40,9 @@ def read_identity(part10: Path) -> StudyIdentity:
         ds = dcmread(part10, specific_tags=["SpecificCharacterSet", *_KEYWORDS], stop_before_pixels=True)
         places = (ds, *_first_item(ds.get("RequestAttributesSequence")))
         return StudyIdentity(
-            accession_number=_first(places, "AccessionNumber"),
-            patient_id=_first((ds,), "PatientID"),
-            issuer_of_patient_id=_first((ds,), "IssuerOfPatientID"),
+            accession_number=as_number(_first(places, "AccessionNumber")),
+            patient_id=as_number(_first((ds,), "PatientID")),
+            issuer_of_patient_id=as_number(_first((ds,), "IssuerOfPatientID")),
             reason_for_study=_first(reversed(places), *_REASONS),
         )
     except PARSE_ERRORS as error:

@@ -7,7 +7,17 @@ from sqlmodel import Session, col, func, or_, select
 
 from dicom_node.flags import flags_from_json, remark
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
-from dicom_node.states import ACTIVE_JOB_STATES, CLOSED, UNCHANGED, DeliveryState, JobState, StudyState
+from dicom_node.states import (
+    ACTIVE_JOB_STATES,
+    CLOSED,
+    SUPERSEDED,
+    UNCHANGED,
+    WITHDRAWN,
+    DeliveryKind,
+    DeliveryState,
+    JobState,
+    StudyState,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,9 @@ _JOB_WORDS = {
 }
 
 
+_IS_WITHDRAWN = col(Report.withdrawn_at).is_not(None)
+
+
 def list_statuses(session: Session, limit: int = 50) -> list[StudyStatus]:
     """The newest studies, and every older one that waits for a person; newest first."""
     failed = select(Job.study_id).where(Job.state == JobState.FAILED)
@@ -56,9 +69,14 @@ def study_status(session: Session, study: Study) -> StudyStatus:
 
 
 def current_job(session: Session, study_id: int) -> Job | None:
-    """The job that says where a study is: the newest that was not skipped for lack of anything new."""
+    """The job that says where a study is: the newest that was not skipped for lack of anything new.
+
+    Before it comes one of a withdrawn draft whose withdrawal somebody could not be told of.
+    """
     jobs = session.exec(select(Job).where(Job.study_id == study_id).order_by(col(Job.revision).desc())).all()
-    return next((job for job in jobs if not job.reason.startswith(UNCHANGED)), None)
+    withdrawn = set(session.exec(select(Report.job_id).join(Job).where(Job.study_id == study_id, _IS_WITHDRAWN)))
+    untold = (job for job in jobs if job.state == JobState.FAILED and job.id in withdrawn)
+    return next(untold, next((job for job in jobs if not job.reason.startswith(UNCHANGED)), None))
 
 
 def timeline(session: Session, study: Study) -> list[Moment]:
@@ -86,20 +104,32 @@ def _where(session: Session, study: Study, job: Job | None) -> tuple[str, str]:
     report = session.exec(select(Report).where(Report.job_id == job.id)).first()
     if report is None:
         return job.state, why
+    if report.withdrawn_at is not None:
+        why = f"withdrawn ({report.withdrawal_reason}): {why}"
     return job.state, remark(why, flags_from_json(report.flags), is_synthetic=report.model_is_synthetic)
 
 
 def _why(session: Session, job: Job) -> str:
     if job.state == JobState.REPORTED:
         return _deliveries(session, job)
-    return job.reason if job.reason == CLOSED else _JOB_WORDS.get(JobState(job.state), job.reason)
+    return (
+        job.reason if job.reason in (CLOSED, SUPERSEDED, WITHDRAWN) else _JOB_WORDS.get(JobState(job.state), job.reason)
+    )
 
 
 def _deliveries(session: Session, job: Job) -> str:
     rows = session.exec(select(Delivery).join(Report).where(Report.job_id == job.id).order_by(col(Delivery.id))).all()
-    return "; ".join(f"{row.destination} {row.state}" + _because(row) for row in rows)
+    return "; ".join(f"{_name(row)} {row.state}{_because(row)}" for row in rows)
+
+
+def _name(delivery: Delivery) -> str:
+    """The destination, and what it is sent unless that is the report."""
+    is_report = delivery.kind in (DeliveryKind.SR, DeliveryKind.ORU)
+    return delivery.destination if is_report else f"{delivery.destination} {delivery.kind}"
 
 
 def _because(delivery: Delivery) -> str:
+    if delivery.state == DeliveryState.DELIVERED and delivery.wants_commitment:
+        return " (not committed yet)"
     waits = delivery.state == DeliveryState.PENDING and delivery.attempts > 0
     return f" ({delivery.reason})" if waits else ""

@@ -18,7 +18,7 @@ UNSUPPORTED_PROCESSING_ID = "202"
 UNSUPPORTED_VERSION = "203"
 INTERNAL_ERROR = "207"
 
-_CONDITIONS = {
+CONDITIONS = {
     SEGMENT_SEQUENCE_ERROR: "Segment sequence error",
     REQUIRED_FIELD_MISSING: "Required field missing",
     DATA_TYPE_ERROR: "Data type error",
@@ -31,6 +31,25 @@ _CONDITIONS = {
 }
 # The second letter of MSA-1 (table 0008)
 _ACCEPTED, _ERROR, _REJECTED = "A", "E", "R"
+# When a message is refused, and with which of both.
+REFUSALS = (
+    (_ERROR, SEGMENT_SEQUENCE_ERROR, "a segment is missing that the message is about"),
+    (_ERROR, REQUIRED_FIELD_MISSING, "no MSH-10, PID-3 or MRG-1; nothing identifies the order or the report"),
+    (
+        _ERROR,
+        DATA_TYPE_ERROR,
+        "bytes that are no text in the character set; an identifier that is too long; no UID where one should be; "
+        "too many delimiters; too many bytes, then the connection ends",
+    ),
+    (_ERROR, TABLE_VALUE_NOT_FOUND, "MSH-18 is unknown"),
+    (_ERROR, INTERNAL_ERROR, "a fault of this program"),
+    (_REJECTED, SEGMENT_SEQUENCE_ERROR, "no message: no MSH"),
+    (_REJECTED, UNSUPPORTED_MESSAGE_TYPE, "a message type that is not taken"),
+    (_REJECTED, UNSUPPORTED_EVENT, "an event that is not taken"),
+    (_REJECTED, UNSUPPORTED_PROCESSING_ID, "MSH-11 is another than `processing_id`"),
+    (_REJECTED, UNSUPPORTED_VERSION, "not version 2"),
+    (_REJECTED, INTERNAL_ERROR, "the database is away, or too much comes at once: send again"),
+)
 # Table 0155: when an answer is wanted. What is not in it is read as AL: a sender that waits must not wait in vain.
 _WANTED = {"NE": "", "SU": _ACCEPTED, "ER": _ERROR + _REJECTED}
 _ALWAYS = _ACCEPTED + _ERROR + _REJECTED
@@ -44,7 +63,7 @@ class Refused(Permanent):
     def __init__(self, letter: str, condition: str, location: str, words: str) -> None:
         """letter: of MSA-1. condition: of table 0357. location: ERR-2, segment, sequence and field; empty for none."""
         super().__init__(
-            f"{condition} {_CONDITIONS[condition]}" + (f" at {location}: {words}" if location else f": {words}")
+            f"{condition} {CONDITIONS[condition]}" + (f" at {location}: {words}" if location else f": {words}")
         )
         self.letter = letter
         self.condition = condition
@@ -119,6 +138,6 @@ def _msa(header: Segment, code: str, refused: Refused | None) -> str:
 def _err(header: Segment, refused: Refused) -> str:
     """ERR-2 location, ERR-3 code, ERR-4 severity, ERR-8 in words. Source: HL7 2.5.1 2.15.5."""
     marks = header.delimiters
-    condition = marks.component.join((refused.condition, _CONDITIONS[refused.condition], "HL70357"))
+    condition = marks.component.join((refused.condition, CONDITIONS[refused.condition], "HL70357"))
     location = refused.location.replace("^", marks.component)
     return marks.field.join(("ERR", "", location, condition, "E", "", "", "", refused.words))

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from dicom_node.lifecycle import advance, note
-from dicom_node.models import Delivery, FinalReport, Job, PatientMerge, Report, Study
+from dicom_node.deliveries import cancel_pending, reports_of
+from dicom_node.lifecycle import note
+from dicom_node.models import FinalReport, Job, PatientMerge, Study
 from dicom_node.orders import is_about
 from dicom_node.patients import Identifier, agree, all_identifiers, identifiers_to_json, is_same_person, patient_of
-from dicom_node.settlement import settle_job
-from dicom_node.states import ACTIVE_JOB_STATES, CLOSED, DeliveryState
+from dicom_node.states import ACTIVE_JOB_STATES, CLOSED
 from integration.order_book import OrderBook
 from integration.order_message import OrderFacts
 from integration.patient_message import MergeFacts, UpdateFacts
@@ -62,10 +62,7 @@ def _work_in_final(session: Session, facts: FinalFacts, source: Source) -> None:
 def _close(session: Session, study: Study, now: datetime) -> None:
     """What was not sent yet is not sent any more; what is being drafted or sent looks for itself."""
     note(session, study, now, CLOSED)
-    pending = select(Delivery).join(Report).join(Job).where(Job.study_id == study.id)
-    for delivery in session.exec(pending.where(Delivery.state == DeliveryState.PENDING)).all():
-        if advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=CLOSED):
-            settle_job(session, delivery, now)
+    cancel_pending(session, reports_of(session, study), now, CLOSED)
 
 
 def _work_in_update(session: Session, facts: UpdateFacts, source: Source) -> None:

@@ -8,17 +8,20 @@ from zoneinfo import ZoneInfo
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from dicom_node.config import Settings
-from dicom_node.errors import InvalidHeader, InvalidOutput
+from dicom_node.errors import InvalidHeader, OrderConflict
 from dicom_node.flags import flags_from_json
-from dicom_node.models import Instance, Job, Order, Report, Series, Study
-from dicom_node.orders import order_of, require_open_case
+from dicom_node.labels import Labels, labels_from_json
+from dicom_node.models import Delivery, Instance, Job, Order, Report, Study
+from dicom_node.orders import ROUTINE, order_of
+from dicom_node.peers import SrClass
 from dicom_node.product import SYNTHETIC
+from dicom_node.states import WITHDRAWALS, DeliveryKind
 from dicom_node.storage import InstanceStore
 from integration.escape import unescape
+from integration.history import SentObject, earlier_delivery, objects_at_destination, sr_of
 
 _SYNTHETIC_OPENING = f"{SYNTHETIC}: nothing below is about the patient."
 
@@ -42,6 +45,19 @@ class OrderNumbers:
     accession: str = ""
     requested_procedure_id: str = ""
     scheduled_step_id: str = ""
+    procedure: tuple[str, ...] = ()  # CE: code, text, coding system; any of them may be empty
+    priority: int = ROUTINE  # 0 is the most urgent
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The draft of the study that this one takes the place of: an image has come since."""
+
+    revision: int
+    drafted_at: datetime  # aware
+    sop_class_uid: str  # of its SR, as the destination has it
+    sop_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,13 @@ class ReportDocument:
     sending_facility: str  # MSH-4
     processing_id: str  # MSH-11
     order: OrderNumbers = OrderNumbers()
+    labels: Labels | None = None  # None: no labeller has read the draft
+    predecessor: Predecessor | None = None
+    withdrawn_at: datetime | None = None  # aware; None: it stands
+    sent: tuple[SentObject, ...] = ()  # what a rejection note names; for others empty
+    sr_class: SrClass = "basic"  # of the SR that is named to others: the first PACS's
+    image: Path = Path()  # the drafted image as it was received, for whoever shows its pixels
+    attention: bytes | None = None  # PNG of `attention.maps_to_png`, a map for each sentence of the findings
 
     @property
     def opening(self) -> str:
@@ -73,12 +96,12 @@ class ReportDocument:
         return f"{_SYNTHETIC_OPENING}\n{self.disclaimer}" if self.model.is_synthetic else self.disclaimer
 
 
-def load_document(session: Session, store: InstanceStore, settings: Settings, report_id: int) -> ReportDocument:
-    """Read one draft, the header of its image and the order that it answers.
+def load_document(session: Session, store: InstanceStore, settings: Settings, delivery: Delivery) -> ReportDocument:
+    """Read the draft of a delivery, the header of its image, the order that it answers and what its destination has.
 
     Raises InvalidHeader when the file cannot be read, OrderConflict when the order is another patient's.
     """
-    report = session.get_one(Report, report_id)
+    report = session.get_one(Report, delivery.report_id)
     job = session.get_one(Job, report.job_id)
     instance = session.get_one(Instance, report.instance_id)
     return ReportDocument(
@@ -95,7 +118,40 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, re
         sending_application=settings.sending_application,
         sending_facility=settings.sending_facility,
         processing_id=settings.processing_id,
-        order=_numbers(order_of(session, session.get_one(Study, job.study_id))),
+        order=_numbers(_order(session, session.get_one(Study, job.study_id), delivery)),
+        labels=labels_from_json(report.labels),
+        predecessor=_predecessor(session, delivery),
+        withdrawn_at=report.withdrawn_at,
+        sent=objects_at_destination(session, delivery) if delivery.kind == DeliveryKind.REJECTION else (),
+        sr_class=settings.sr_class,
+        image=store.open(instance.path),
+        attention=report.attention,
+    )
+
+
+def _order(session: Session, study: Study, delivery: Delivery) -> Order | None:
+    """A withdrawal goes out also, and the more so, when the order turned out to be another patient's: without it."""
+    try:
+        return order_of(session, study)
+    except OrderConflict:
+        if delivery.kind in WITHDRAWALS:
+            return None
+        raise
+
+
+def _predecessor(session: Session, delivery: Delivery) -> Predecessor | None:
+    """The draft in the place of which this destination gets the delivery's. Its SR is empty where no PACS took one."""
+    earlier = earlier_delivery(session, delivery)
+    if earlier is None:
+        return None
+    report = session.get_one(Report, earlier.report_id)
+    sr = sr_of(session, earlier)
+    return Predecessor(
+        revision=session.get_one(Job, report.job_id).revision,
+        drafted_at=report.created_at,
+        sop_class_uid=sr.sop_class_uid if sr else "",
+        sop_instance_uid=sr.sop_instance_uid if sr else "",
+        series_instance_uid=sr.series_instance_uid if sr else "",
     )
 
 
@@ -108,6 +164,8 @@ def _numbers(order: Order | None) -> OrderNumbers:
         accession=order.accession_number,
         requested_procedure_id=order.requested_procedure_id,
         scheduled_step_id=order.scheduled_step_id,
+        procedure=(order.procedure_code, order.procedure_text, order.procedure_scheme),
+        priority=order.priority,
     )
 
 
@@ -116,34 +174,10 @@ def _entity(number: str) -> tuple[str, ...]:
     return tuple(map(unescape, number.split("^"))) if number else ()
 
 
-def require_same_case(session: Session, report_id: int) -> None:
-    """Raise CaseClosed or OrderConflict if, since the draft, the RIS has told what forbids to send it."""
-    report = session.get_one(Report, report_id)
-    study = session.get_one(Study, session.get_one(Job, report.job_id).study_id)
-    require_open_case(session, study)
-    order_of(session, study)
-
-
 def _model(report: Report) -> ModelIdentity:
     return ModelIdentity(
         report.model_name, report.model_version, report.model_digest, is_synthetic=report.model_is_synthetic
     )
-
-
-def require_one_patient(session: Session, report_id: int) -> None:
-    """Raise InvalidOutput if, since the draft, its study got another patient's objects or its image other content.
-
-    The last look before bytes leave: what came late may contradict what was drafted.
-    """
-    report = session.get_one(Report, report_id)
-    job = session.get_one(Job, report.job_id)
-    drafted = session.get_one(Instance, report.instance_id)
-    of_study = select(func.count(func.distinct(Instance.patient_key))).join(Series)
-    if session.exec(of_study.where(Series.study_id == job.study_id)).one() > 1:
-        raise InvalidOutput(f"study {job.study_id}: its objects name different patients")
-    versions = select(func.count(col(Instance.id))).where(Instance.sop_instance_uid == drafted.sop_instance_uid)
-    if session.exec(versions).one() > 1:
-        raise InvalidOutput(f"study {job.study_id}: the drafted image came again with other content")
 
 
 def _read_evidence(path: Path, instance: Instance) -> Dataset:

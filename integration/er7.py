@@ -21,7 +21,7 @@ _FORMATS = {".br": "\n", ".sp": "\n", "H": "", "N": ""}
 _HEXADECIMAL = re.compile(r"X(?:[0-7][0-9A-Fa-f])+")  # beyond ASCII they depend on the character set: left as they are
 # A message, or an envelope of a batch (HL7 2.5.1 2.10.3), begins a line.
 _BORDER = re.compile(rb"(?:\A|(?<=[\r\n]))(?=(?:MSH|FHS|BHS|BTS|FTS)[^A-Za-z0-9\s])")
-_MOST_MESSAGES = 10_000  # in a block
+MOST_MESSAGES = 10_000  # in a block
 _ENVELOPES = (b"FHS", b"BHS", b"BTS", b"FTS")
 
 
@@ -138,7 +138,7 @@ def read_header(raw: bytes) -> Segment | None:
 
 def split_batch(block: bytes) -> list[bytes]:
     """The messages of a block: one, or those of a batch or file without their envelopes (FHS, BHS, BTS, FTS)."""
-    if block.count(b"MSH") > _MOST_MESSAGES:
+    if block.count(b"MSH") > MOST_MESSAGES:
         return [block]  # which its reader refuses
     pieces = [piece for piece in _BORDER.split(block.removeprefix(BYTE_ORDER_MARK)) if piece.strip()]
     messages = [piece for piece in pieces if not piece.startswith(_ENVELOPES)]

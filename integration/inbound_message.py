@@ -26,14 +26,14 @@ from integration.reading import LONGEST_IDENTIFIER, Reading
 from integration.report_message import read_finals
 
 # By message type and event (MSH-9.1, MSH-9.2)
-_READERS: Mapping[str, Mapping[str, Callable[[Message, Hl7Paths], Reading]]] = {
+READERS: Mapping[str, Mapping[str, Callable[[Message, Hl7Paths], Reading]]] = {
     "ORM": {"O01": read_orders},
     "OMI": {"O23": read_orders},
     "OMG": {"O19": read_orders},
     "ORU": {"R01": read_finals},
     "ADT": {**dict.fromkeys(("A08", "A31"), read_update), **dict.fromkeys(("A18", "A34", "A40", "A47"), read_merges)},
 }
-_MOST_DELIMITERS = 1_000_000
+MOST_DELIMITERS = 1_000_000
 
 
 IDENTITY = ("sending_application", "sending_facility", "control_id", "sha256")  # what makes a message the same
@@ -69,23 +69,23 @@ def read_message(raw: bytes, header: Segment | None, settings: Settings) -> Rece
     control_id = _name(message, 10)
     if not control_id:
         raise error(REQUIRED_FIELD_MISSING, "MSH^1^10", "expected a message control ID")
-    reading = _READERS[kind][event](message, settings.hl7_paths)
+    reading = READERS[kind][event](message, settings.hl7_paths)
     return Received(raw, _name(message, 3), _name(message, 4), control_id, f"{kind}^{event}", reading)
 
 
 def _check_size(raw: bytes, header: Segment) -> None:
     """Each piece that is cut out costs memory, however short it is."""
     marks = vars(header.delimiters).values()
-    if sum(raw.count(mark.encode("latin-1")) for mark in (*marks, "\r", "\n")) > _MOST_DELIMITERS:
-        raise error(DATA_TYPE_ERROR, "", f"expected {_MOST_DELIMITERS} delimiters at most")
+    if sum(raw.count(mark.encode("latin-1")) for mark in (*marks, "\r", "\n")) > MOST_DELIMITERS:
+        raise error(DATA_TYPE_ERROR, "", f"expected {MOST_DELIMITERS} delimiters at most")
 
 
 def _message_type(header: Segment) -> tuple[str, str]:
     """MSH-9.1 and its event; older senders leave out the only event there is."""
     kind, event = header.component(9, 1), header.component(9, 2)
-    events = _READERS.get(kind)
+    events = READERS.get(kind)
     if events is None:
-        raise rejection(UNSUPPORTED_MESSAGE_TYPE, "MSH^1^9", f"expected one of {', '.join(_READERS)}")
+        raise rejection(UNSUPPORTED_MESSAGE_TYPE, "MSH^1^9", f"expected one of {', '.join(READERS)}")
     if not event and len(events) == 1:
         (event,) = events
     if event not in events:

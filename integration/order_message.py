@@ -12,18 +12,19 @@ from integration.patient_message import patient_of
 from integration.reading import Group, Reading
 
 # ORC-1, table 0119: the order as it is now, or that it is no more. An order without ORC-1 is a new one.
-_TELLS = frozenset({"", "NW", "XO", "XX", "SC", "SN", "NA", "RO", "OK", "PA", "CH"})
-_CANCELS = frozenset({"CA", "OC", "DC", "OD", "CR"})
-_CANCELLED = frozenset({"CA", "DC"})  # ORC-5, table 0038, of a changed status
+TELLS = frozenset({"", "NW", "XO", "XX", "SC", "SN", "NA", "RO", "OK", "PA", "CH"})
+CANCELS = frozenset({"CA", "OC", "DC", "OD", "CR"})
+CANCELLED = frozenset({"CA", "DC"})  # ORC-5, table 0038, of a changed status
 # TQ1-9, OBR-27.6, ORC-7.6: table 0485, and the words that senders write instead
-_PRIORITIES = {
+PRIORITIES = {
     **dict.fromkeys(("S", "STAT"), 0),
     **dict.fromkeys(("A", "ASAP", "URGENT"), 1),
     "T": 2,  # timing critical
-    **dict.fromkeys(("P", "PREOP", "C", "CALLBACK"), 3),
+    **dict.fromkeys(("P", "PREOP"), 3),
+    **dict.fromkeys(("C", "CALLBACK"), 4),
     **dict.fromkeys(("R", "ROUTINE"), ROUTINE),
 }
-_PRIORITY_PLACES = (("TQ1", 9, 1), ("OBR", 27, 6), ("ORC", 7, 6), ("OBR", 5, 1))
+PRIORITY_PLACES = (("TQ1", 9, 1), ("OBR", 27, 6), ("ORC", 7, 6), ("OBR", 5, 1))
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class OrderFacts:
     scheduled_step_id: str
     procedure_code: str
     procedure_text: str
+    procedure_scheme: str
     reason_for_study: str
     priority: int | None
 
@@ -50,7 +52,7 @@ def read_orders(message: Message, paths: Hl7Paths) -> Reading:
     groups = order_groups(message.segments)
     if not groups:
         raise error(SEGMENT_SEQUENCE_ERROR, "ORC^1", "expected an order")
-    used = [group for group in groups if _control(group) in _TELLS | _CANCELS]
+    used = [group for group in groups if _control(group) in TELLS | CANCELS]
     facts = tuple(_read(group, patient, paths) for group in used)
     unused = len(groups) - len(used)
     words = [f"{len(facts)} orders" if len(facts) > 1 else "an order"] if facts else []
@@ -77,7 +79,7 @@ def _awaits_request(groups: list[list[Segment]]) -> bool:
 
 def _read(group: Group, patient: tuple[Identifier, ...], paths: Hl7Paths) -> OrderFacts:
     facts = OrderFacts(
-        is_cancelled=_control(group) in _CANCELS or group.component("ORC", 5) in _CANCELLED,
+        is_cancelled=_control(group) in CANCELS or group.component("ORC", 5) in CANCELLED,
         patient=patient,
         accession_number=group.identifier(paths.accession_number),
         study_instance_uid=group.uid(paths.study_instance_uid),
@@ -87,6 +89,7 @@ def _read(group: Group, patient: tuple[Identifier, ...], paths: Hl7Paths) -> Ord
         scheduled_step_id=group.identifier(("IPC-4", "OBR-20")),
         procedure_code=group.component("OBR", 4, 1),
         procedure_text=group.component("OBR", 4, 2),
+        procedure_scheme=group.component("OBR", 4, 3),
         reason_for_study=group.words(paths.reason_for_study),
         priority=_priority(group),
     )
@@ -101,5 +104,5 @@ def _control(group: Group) -> str:
 
 
 def _priority(group: Group) -> int | None:
-    words = (group.component(*place).upper() for place in _PRIORITY_PLACES)
-    return next((_PRIORITIES[word] for word in words if word in _PRIORITIES), None)
+    words = (group.component(*place).upper() for place in PRIORITY_PLACES)
+    return next((PRIORITIES[word] for word in words if word in PRIORITIES), None)

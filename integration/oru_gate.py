@@ -1,7 +1,5 @@
 """The last look at an ORU before it leaves: hl7apy for the structure, an own tokenizer for what it says."""
 
-from dataclasses import dataclass
-
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_message
@@ -10,76 +8,87 @@ from dicom_node.errors import InvalidOutput
 from dicom_node.peers import MllpDestination
 from integration.document import ReportDocument
 from integration.escape import unescape
+from integration.hl7_charset import decode_text
+from integration.oru_reader import OruReader, component, entity, field
 from integration.oru_terms import (
+    CANCELLED_MESSAGE,
+    CONDITIONS,
+    DELETED,
     DRAFT_STATUSES,
-    FINDINGS,
+    NO_RESULT,
+    PRIORITIES,
     SR_SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     UID_STATUS,
+    WITHOUT_TQ1,
+    cancellation_id,
+    control_id,
+    msh_18,
     read_order,
 )
-from integration.report_text import check_lines, split_lines
+from integration.oru_text import opening_lines, read_values, text_code
+from integration.report_text import check_lines, split_lines, withdrawal_line
 from integration.source_header import SourceHeader
 from integration.sr_identity import sr_sop_instance_uid
 
 _FRAMING = b"\x0b\x1c"  # HL7 2.5.1 appendix C.4
-_ORDER = ["MSH", "PID", "PV1", "ORC", "OBR", "TQ1"]  # then OBX
+_HEAD = ("MSH", "PID", "PV1", "ORC", "OBR")  # then TQ1 since 2.5, then OBX
 _LONGEST_ST = 199  # characters: hl7apy takes every OBX-5 for an ST, whatever OBX-2 says; a TX may have 65536
 _HL7_NAME = (0, 1, 2, 4, 3)  # where family, given, middle, prefix and suffix of a DICOM name lie in an XPN
 _GROUPS = {"": 0, "A": 0, "I": 1, "P": 2}  # XPN.8, table 0465
 # What hl7apy raises on a message that it does not like, beside its own exceptions
 _COMPLAINTS = (HL7apyException, ValueError, TypeError, AttributeError, LookupError)
 
-_Segment = list[str]  # [n] is field n
-
-
-@dataclass(frozen=True)
-class _Message:
-    """An ORU cut into fields by this module and nothing else."""
-
-    segments: list[_Segment]
-
-    @classmethod
-    def read(cls, text: str) -> "_Message":
-        return cls([_split(segment) for segment in text.removesuffix("\r").split("\r")])
-
-    @property
-    def names(self) -> list[str]:
-        return [segment[0] for segment in self.segments]
-
-    @property
-    def observations(self) -> list[_Segment]:
-        return self.segments[len(_ORDER) :]
-
-    def field(self, name: str, number: int) -> str:
-        """Of one of the segments that come once."""
-        return _field(self.segments[_ORDER.index(name)], number)
-
-    def values(self, code: str) -> list[str]:
-        """OBX-5 of all rows with that OBX-3.1."""
-        return [unescape(_field(each, 5)) for each in self.observations if _component(_field(each, 3), 1) == code]
-
 
 def check_oru(payload: bytes, document: ReportDocument, destination: MllpDestination) -> None:
     """Raises InvalidOutput, naming the field, unless the bytes say this draft about this patient and study."""
+    message = _read(payload, document, destination)
+    _equal("MSH-10", message.field("MSH", 10), control_id(document, destination))
+    _check_status(message, destination)
+    _check_text(message, document, destination)
+
+
+def check_cancellation(payload: bytes, document: ReportDocument, destination: MllpDestination) -> None:
+    """Raises InvalidOutput, naming the field, unless the bytes take back this draft and hold none of it."""
+    message = _read(payload, document, destination)
+    _equal("MSH-10", message.field("MSH", 10), cancellation_id(document, destination))
+    _equal("OBR-25", message.field("OBR", 25), NO_RESULT)
+    _equal("OBX-5, message", message.values(CANCELLED_MESSAGE.value), [control_id(document, destination)])
+    values = message.values(text_code(destination).value)
+    expected = [withdrawal_line(document.drafted_at, document.time_zone)]
+    _equal("OBX-5, withdrawal", read_values(values[:1], destination), expected)
+    _equal("OBX-5, findings", any(values[1:]), False)
+    for observation in message.observations:
+        is_reference = component(field(observation, 3), 1) in (STUDY_INSTANCE_UID.value, CANCELLED_MESSAGE.value)
+        _equal("OBX-11", field(observation, 11), UID_STATUS if is_reference else DELETED)
+
+
+def _read(payload: bytes, document: ReportDocument, destination: MllpDestination) -> OruReader:
+    """What holds of both messages: who and what it is about, in which words, and that no person answers for it."""
     if any(byte in payload for byte in _FRAMING):
         raise InvalidOutput("ORU gate: payload has a framing character, expected none")
-    try:
-        text = payload.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidOutput("ORU gate: payload is not UTF-8") from error
-    message = _Message.read(text)
-    _check_structure(message, text)
+    text = decode_text(payload, destination.character_set)
+    message = OruReader.read(text, _HEAD if destination.version in WITHOUT_TQ1 else (*_HEAD, "TQ1"))
+    _check_structure(message, destination)
+    _check_with_hl7apy(text)
     _check_patient(message, document)
     _check_study(message, document)
-    _check_status(message, destination)
-    _check_text(message, document)
+    _equal("OBR-32", message.field("OBR", 32), "")
+    for observation in message.observations:
+        _equal("OBX-16", field(observation, 16), "")
+    return message
 
 
-def _check_structure(message: _Message, text: str) -> None:
-    _equal("segments", message.names, _ORDER + ["OBX"] * len(message.observations))
+def _check_structure(message: OruReader, destination: MllpDestination) -> None:
+    _equal("segments", message.names, [*message.head, *["OBX"] * len(message.observations)])
     _equal("MSH-2", message.field("MSH", 2), "^~\\&")
-    _equal("MSH-18", message.field("MSH", 18), "UNICODE UTF-8")
+    _equal("MSH-12", message.field("MSH", 12), destination.version)
+    conditions = message.field("MSH", 15), message.field("MSH", 16)
+    _equal("MSH-15, MSH-16", conditions, CONDITIONS[destination.acknowledgement])
+    _equal("MSH-18", message.field("MSH", 18), msh_18(destination))
+
+
+def _check_with_hl7apy(text: str) -> None:
     try:
         parse_message(_shorten(text), validation_level=VALIDATION_LEVEL.STRICT).validate()
     except _COMPLAINTS as error:  # its text quotes the value
@@ -90,72 +99,56 @@ def _shorten(text: str) -> str:
     """The message with long texts cut, for hl7apy alone: what they say is checked by `_check_text`."""
     segments = [segment.split("|") for segment in text.split("\r")]
     for segment in segments:
-        if segment[0] == "OBX" and _field(segment, 2) == "TX" and len(segment) > 5:
+        if segment[0] == "OBX" and field(segment, 2) != "ST" and len(segment) > 5:
             segment[5] = segment[5][:_LONGEST_ST]
     return "\r".join("|".join(segment) for segment in segments)
 
 
-def _check_patient(message: _Message, document: ReportDocument) -> None:
+def _check_patient(message: OruReader, document: ReportDocument) -> None:
     header = SourceHeader.of(document.evidence)
     identifier = message.field("PID", 3)
     _equal("PID-3", "~" in identifier, False)
-    _equal("PID-3.1", _component(identifier, 1), header.text("PatientID"))
-    _equal("PID-3.4", _component(identifier, 4), _authority(header))
+    _equal("PID-3.1", component(identifier, 1), header.text("PatientID"))
+    _equal("PID-3.4", component(identifier, 4), _authority(header))
     _equal("PID-5", _read_name(message.field("PID", 5)), _plain_name(header.text("PatientName")))
     _equal("PID-7", message.field("PID", 7), header.text("PatientBirthDate"))
     _equal("PID-8", message.field("PID", 8), header.text("PatientSex"))
 
 
-def _check_study(message: _Message, document: ReportDocument) -> None:
+def _check_study(message: OruReader, document: ReportDocument) -> None:
     header = SourceHeader.of(document.evidence)
     order = read_order(document)
     for name in ("ORC", "OBR"):
-        _equal(f"{name}-2", _entity(message.field(name, 2)), order.placer)
-        _equal(f"{name}-3", _entity(message.field(name, 3)), order.filler)
+        _equal(f"{name}-2", entity(message.field(name, 2)), order.placer)
+        _equal(f"{name}-3", entity(message.field(name, 3)), order.filler)
     _equal("OBR-18", unescape(message.field("OBR", 18)), order.accession)
+    _equal("OBR-27", component(message.field("OBR", 27), 6), PRIORITIES[order.priority][0])
     _equal("OBX-5, study", message.values(STUDY_INSTANCE_UID.value), [header.text("StudyInstanceUID")])
     _equal("OBX-5, SR", message.values(SR_SOP_INSTANCE_UID.value), [sr_sop_instance_uid(document)])
 
 
-def _check_status(message: _Message, destination: MllpDestination) -> None:
-    """P or R and nothing else; O on the rows that name objects; no person answers for any of it."""
+def _check_status(message: OruReader, destination: MllpDestination) -> None:
+    """P or R and nothing else; O on the rows that name objects."""
     status = destination.result_status
     _equal("result_status", status in DRAFT_STATUSES, True)
     _equal("OBR-25", message.field("OBR", 25), status)
-    _equal("OBR-32", message.field("OBR", 32), "")
     for observation in message.observations:
-        expected = status if _field(observation, 2) == "TX" else UID_STATUS
-        _equal("OBX-11", _field(observation, 11), expected)
-        _equal("OBX-16", _field(observation, 16), "")
+        is_text = field(observation, 2) == destination.text_type
+        _equal("OBX-2", is_text or field(observation, 2) == "ST", True)
+        _equal("OBX-11", field(observation, 11), status if is_text else UID_STATUS)
 
 
-def _check_text(message: _Message, document: ReportDocument) -> None:
-    """Every TX row is findings, the opening comes first, and no line is lost, added or changed."""
-    texts = [unescape(_field(each, 5)) for each in message.observations if _field(each, 2) == "TX"]
-    _equal("OBX-3", message.values(FINDINGS.value), texts)
-    draft = [line for line in split_lines(document.findings) if line]
-    _equal("OBX-5, disclaimer", texts[:1], [" ".join(split_lines(document.opening))])
-    _equal("OBX-5, findings", texts[1 : 1 + len(draft)], draft)
-    _equal("OBX-5, checks", texts[1 + len(draft) :], list(check_lines(document.flags)))
-
-
-def _split(segment: str) -> _Segment:
-    """MSH-1 is the separator itself, so MSH fields are counted from there."""
-    fields = segment.split("|")
-    return ["MSH", "|", *fields[1:]] if fields[0] == "MSH" else fields
-
-
-def _field(segment: _Segment, number: int) -> str:
-    return segment[number] if number < len(segment) else ""
-
-
-def _component(field: str, number: int) -> str:
-    parts = field.split("^")
-    return unescape(parts[number - 1]) if number <= len(parts) else ""
-
-
-def _entity(field: str) -> tuple[str, ...]:
-    return tuple(map(unescape, field.split("^"))) if field else ()
+def _check_text(message: OruReader, document: ReportDocument, destination: MllpDestination) -> None:
+    """Every row of text is the draft's, the opening comes first, and no line is lost, added or changed."""
+    values = [field(each, 5) for each in message.observations if field(each, 2) == destination.text_type]
+    _equal("OBX-3", message.values(text_code(destination).value), values)
+    texts = read_values(values, destination)
+    opening = list(opening_lines(document))
+    draft = [line for line in split_lines(document.findings) if line or destination.text_type != "TX"]
+    end = len(opening) + len(draft)
+    _equal("OBX-5, disclaimer", texts[: len(opening)], opening)
+    _equal("OBX-5, findings", texts[len(opening) : end], draft)
+    _equal("OBX-5, checks", texts[end:], list(check_lines(document.flags)))
 
 
 def _authority(header: SourceHeader) -> str:
@@ -172,8 +165,8 @@ def _read_name(field: str) -> str:
     """PID-5 back as a DICOM name."""
     groups = ["", "", ""]
     for repetition in field.split("~"):
-        parts = [_component(repetition, 1 + position) for position in _HL7_NAME]
-        groups[_GROUPS.get(_component(repetition, 8), 0)] = "^".join(parts)
+        parts = [component(repetition, 1 + position) for position in _HL7_NAME]
+        groups[_GROUPS.get(component(repetition, 8), 0)] = "^".join(parts)
     return _plain_name("=".join(groups))
 
 

@@ -1,15 +1,53 @@
-"""The codes of the ORU, and the numbers of the order that it answers."""
+"""The codes of the ORU, its control IDs, and the order that it answers."""
+
+from collections.abc import Mapping
 
 from pydicom.sr.coding import Code
 
+from dicom_node.orders import ROUTINE
+from dicom_node.peers import MllpDestination
+from dicom_node.uids import derive_control_id
 from integration.document import OrderNumbers, ReportDocument
 from integration.source_header import SourceHeader
+from integration.sr_identity import draft_key
 
 DRAFT_STATUSES = ("P", "R")  # OBR-25, OBX-11; tables 0123, 0085: preliminary, or stored and not verified
 UID_STATUS = "O"  # OBX-11 of rows that are no result: order detail description only
+# Of a withdrawn draft. Not X, "order canceled": the order stands, and a RIS might take it off the reading list.
+NO_RESULT = "I"  # OBR-25, table 0123: no results available, procedure incomplete
+DELETED = "D"  # OBX-11, table 0085: deletes the OBX record
 STUDY_INSTANCE_UID = Code("113014", "DCM", "DICOM Study")  # as dcm4chee's RAD-128 writes it
 SR_SOP_INSTANCE_UID = Code("SR_UID", "L", "SR SOP Instance UID")  # local: no standard code was found
+CANCELLED_MESSAGE = Code("MSG_ID", "L", "Message Control ID of the cancelled message")  # local
 FINDINGS = Code("59776-5", "LN", "Procedure Findings")
+WITHOUT_TQ1 = ("2.3.1", "2.4")  # MSH-12 of versions that have the priority in ORC-7 alone
+WITHOUT_OBX_18 = ("2.3.1",)  # MSH-12
+# MSH-15 and MSH-16, table 0155, by the acknowledgement that is asked for (HL7 2.5.1 2.9.2, 2.9.3)
+CONDITIONS: Mapping[str, tuple[str, str]] = {"original": ("", ""), "accept": ("AL", "NE"), "application": ("AL", "AL")}
+# HL7 table 0485, and the same letters in 0027: as `order_message` reads them
+PRIORITIES: Mapping[int, tuple[str, str]] = {
+    0: ("S", "Stat"),
+    1: ("A", "ASAP"),
+    2: ("T", "Timing critical"),
+    3: ("P", "Preop"),
+    4: ("C", "Callback"),
+    ROUTINE: ("R", "Routine"),
+}
+
+
+def msh_18(destination: MllpDestination) -> str:
+    """ASCII is the set of a message that names none."""
+    return "" if destination.character_set == "ASCII" else destination.character_set
+
+
+def control_id(document: ReportDocument, destination: MllpDestination) -> str:
+    """MSH-10 of the draft: the same on every resend, another for another draft or destination."""
+    return derive_control_id("oru", *draft_key(document), destination.name)
+
+
+def cancellation_id(document: ReportDocument, destination: MllpDestination) -> str:
+    """MSH-10 of the message that cancels the draft."""
+    return derive_control_id("cancellation", *draft_key(document), destination.name)
 
 
 def read_order(document: ReportDocument) -> OrderNumbers:
@@ -28,6 +66,8 @@ def read_order(document: ReportDocument) -> OrderNumbers:
         accession=accession,
         requested_procedure_id=first("RequestedProcedureID") or told.requested_procedure_id,
         scheduled_step_id=first("ScheduledProcedureStepID") or told.scheduled_step_id,
+        procedure=told.procedure,
+        priority=told.priority,
     )
 
 

@@ -1,7 +1,7 @@
 """The relay: sends what is due, judges the answer, tells the job. Encoded once, resent as the same bytes."""
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any, cast
@@ -10,21 +10,26 @@ from sqlalchemy import ColumnElement, CursorResult, false, not_, or_, update
 from sqlmodel import Session, col
 
 from dicom_node import logs
-from dicom_node.backoff import next_due
-from dicom_node.clock import Clock, utc_now
+from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import AWAY, Sessions, make_sessions, open_database, require_current_schema
-from dicom_node.errors import CaseClosed, NodeError, Transient
-from dicom_node.lifecycle import advance, claim, put_back
+from dicom_node.database import AWAY, make_sessions, open_database, require_current_schema
+from dicom_node.deliveries import none_on_its_way
+from dicom_node.errors import CaseClosed, NodeError, NothingToTell, Transient
+from dicom_node.lifecycle import advance, claim
 from dicom_node.models import Delivery
 from dicom_node.orphans import take_over
+from dicom_node.receive.commitment_answer import make_answer_handler
 from dicom_node.rounds import persist, together
-from dicom_node.settlement import settle_job
-from dicom_node.states import DeliveryState
+from dicom_node.settlement import send_later, settle_job
+from dicom_node.states import MESSAGES, DeliveryState
 from dicom_node.storage import InstanceStore
 from integration.build import build_destinations
+from integration.commitment_scu import CommitmentScu
+from integration.commitments import commit_due, forgo
 from integration.destinations import Ack, Destination, Encoded, Outcome
-from integration.document import load_document, require_one_patient, require_same_case
+from integration.document import load_document
+from integration.last_look import require_wanted
+from integration.teller import Teller
 
 # Connect, associate, transfer, release: each may last one time-out.
 _TIMEOUTS_PER_SEND = 4
@@ -33,29 +38,42 @@ _LEASE_MARGIN_S = 30.0
 _log = logs.get("relay")
 
 
-@dataclass(frozen=True)
-class Teller:
-    """What telling needs."""
-
-    sessions: Sessions
-    store: InstanceStore
-    settings: Settings
-    clock: Clock
-    stop: threading.Event = field(default_factory=threading.Event)  # set: do not wait for a database that is away
-
-
 def run(settings: Settings, stop: threading.Event) -> None:
-    """The role: one thread per destination, so that a hanging PACS does not keep the RIS waiting."""
+    """The role: a thread for each of `turns`, so that a hanging PACS does not keep the RIS waiting."""
     engine = open_database(settings)
     require_current_schema(engine)
     teller = Teller(make_sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
     lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
     destinations = build_destinations(settings)
-    works = {f"relay-{each.name}-{each.kind}": partial(deliver_due, teller, each) for each in destinations}
+    works: dict[str, Callable[[], bool]] = _commitment_works(teller)
+    works |= {f"relay-{name}": partial(_deliver_in_turn, teller, turn) for name, turn in turns(destinations).items()}
     works["relay-nowhere"] = partial(refuse_unknown, teller, destinations)
     _log.info("relaying", count=len(destinations))
     together(settings.poll_interval_s, stop, works)
     lock.close()
+
+
+def _commitment_works(teller: Teller) -> dict[str, Callable[[], bool]]:
+    """One thread per PACS: asking stays for its answer, and sending does not wait for it."""
+    settings = teller.settings
+    on_answer = make_answer_handler(teller.sessions, settings, teller.clock)
+    asked = [CommitmentScu(each, settings.ae_title, on_answer) for each in settings.pacs if each.commitment]
+    names = tuple(scu.destination.name for scu in asked)
+    works = {f"commitment-{scu.destination.name}": partial(commit_due, teller, scu) for scu in asked}
+    return {**works, "commitment-nowhere": partial(forgo, teller, names)}
+
+
+def turns(destinations: Iterable[Destination]) -> dict[str, list[Destination]]:
+    """What is sent one after the other: each kind of object of a PACS, and all messages of a RIS."""
+    found: dict[str, list[Destination]] = {}
+    for each in destinations:
+        name = each.name if each.kind in MESSAGES else f"{each.name}-{each.kind}"
+        found.setdefault(name, []).append(each)
+    return found
+
+
+def _deliver_in_turn(teller: Teller, turn: list[Destination]) -> bool:
+    return any([deliver_due(teller, each) for each in turn])
 
 
 def deliver_due(teller: Teller, destination: Destination) -> bool:
@@ -74,7 +92,7 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
     except (OSError, *AWAY) as error:
         log.warning("delivery_put_back", trace=logs.places(error))
         ack = Ack(Outcome.RETRY, "", "the database or the instance folder was away")
-    except CaseClosed as error:
+    except (CaseClosed, NothingToTell) as error:
         ack = Ack(Outcome.CANCELLED, "", str(error))
     except NodeError as error:
         log.error("delivery_impossible", reason=str(error), trace=logs.places(error))
@@ -103,7 +121,7 @@ def refuse_unknown(teller: Teller, destinations: tuple[Destination, ...]) -> boo
 def _claim(teller: Teller, destination: Destination) -> Delivery | None:
     lease_s = destination.timeout_s * _TIMEOUTS_PER_SEND + _LEASE_MARGIN_S
     with teller.sessions.begin() as session:
-        return claim(session, Delivery, _is_for(destination), now=teller.clock(), lease_s=lease_s)
+        return claim(session, Delivery, _is_for(destination), none_on_its_way(), now=teller.clock(), lease_s=lease_s)
 
 
 def _is_for(destination: Destination) -> ColumnElement[bool]:
@@ -113,11 +131,10 @@ def _is_for(destination: Destination) -> ColumnElement[bool]:
 def _payload(teller: Teller, destination: Destination, delivery: Delivery) -> bytes:
     """The bytes of this delivery: encoded at the first attempt, stored before they are sent, the same ever after."""
     with teller.sessions() as session:
-        require_one_patient(session, delivery.report_id)
-        require_same_case(session, delivery.report_id)
+        require_wanted(session, delivery)
         if delivery.payload is not None:
             return delivery.payload
-        document = load_document(session, teller.store, teller.settings, delivery.report_id)
+        document = load_document(session, teller.store, teller.settings, delivery)
     encoded = destination.encode(document)
     _store_payload(teller, delivery, encoded)
     return encoded.payload
@@ -148,12 +165,13 @@ def _settle(teller: Teller, delivery: Delivery, ack: Ack) -> None:
 def _move(session: Session, settings: Settings, delivery: Delivery, ack: Ack, now: datetime) -> bool:
     if ack.outcome is Outcome.DELIVERED:
         words = ack.reason or "acknowledged"
-        return advance(session, delivery, DeliveryState.DELIVERED, now=now, reason=words, ack_code=ack.code)
+        # Where it is to be committed, asking for that is due, by a Transaction UID of its own.
+        to_commit = {"due_at": now, "transaction_uid": ""}
+        return advance(
+            session, delivery, DeliveryState.DELIVERED, now=now, reason=words, ack_code=ack.code, **to_commit
+        )
     if ack.outcome is Outcome.CANCELLED:
         return advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=ack.reason)
     if ack.outcome is Outcome.REJECTED:
         return advance(session, delivery, DeliveryState.FAILED, now=now, reason=ack.reason, ack_code=ack.code)
-    due_at = next_due(delivery.attempts, now, first_s=settings.retry_after_s, longest_s=settings.max_retry_after_s)
-    return put_back(
-        session, delivery, now=now, due_at=due_at, max_attempts=settings.max_delivery_attempts, reason=ack.reason
-    )
+    return send_later(session, settings, delivery, now, ack.reason)

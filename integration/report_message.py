@@ -12,13 +12,13 @@ from integration.patient_message import patient_of
 from integration.reading import Group, Reading
 from integration.report_text import split_lines
 
-_FINAL = frozenset({"F", "C"})  # OBR-25, table 0123: final, corrected
-_NO_TEXT = frozenset({"ED", "RP", "HD"})  # OBX-2: documents, pointers and identifiers
+FINAL = frozenset({"F", "C"})  # OBR-25, table 0123: final, corrected
+NO_TEXT = frozenset({"ED", "RP", "HD"})  # OBX-2: documents, pointers and identifiers
 _CODED = frozenset({"CE", "CWE", "CNE"})  # OBX-2: the text is their second component
 _STUDY_INSTANCE_UID = "113014"  # OBX-3, DCM
 # OBX-3.1, LOINC, or the suffix of a report section (HL7 2.5.1 7.5, table 0285)
-_FINDINGS = frozenset({"59776-5", "18782-3", "GDT"})
-_IMPRESSION = frozenset({"19005-8", "IMP"})
+FINDINGS = frozenset({"59776-5", "18782-3", "GDT"})
+IMPRESSION = frozenset({"19005-8", "IMP"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_finals(message: Message, paths: Hl7Paths) -> Reading:
     groups = [group for group in order_groups(message.segments) if group.first("OBR")]
     if not groups:
         raise error(SEGMENT_SEQUENCE_ERROR, "OBR^1", "expected a request")
-    facts = tuple(_read(group, patient, paths) for group in groups if group.component("OBR", 25) in _FINAL)
+    facts = tuple(_read(group, patient, paths) for group in groups if group.component("OBR", 25) in FINAL)
     return Reading(facts, "a final report" if facts else "a report that is not final")
 
 
@@ -56,8 +56,8 @@ def _read(group: Group, patient: tuple[Identifier, ...], paths: Hl7Paths) -> Fin
         study_instance_uid=_study(studies) or group.uid(paths.study_instance_uid),
         placer_order_number=group.entity("ORC-2", "OBR-2"),
         filler_order_number=group.entity("ORC-3", "OBR-3"),
-        findings=_text(row for row in rows if _is_section(row, _FINDINGS)),
-        impression=_text(row for row in rows if _is_section(row, _IMPRESSION)),
+        findings=_text(row for row in rows if _is_section(row, FINDINGS)),
+        impression=_text(row for row in rows if _is_section(row, IMPRESSION)),
         text=_text(row for row in rows if row not in studies),
     )
     numbers = (facts.accession_number, facts.study_instance_uid, facts.placer_order_number, facts.filler_order_number)
@@ -79,7 +79,7 @@ def _is_section(row: Segment, codes: frozenset[str]) -> bool:
 
 def _text(rows: Iterable[Segment]) -> str:
     """OBX-5 of all rows that hold text; a line for each repetition (a blank one, too) and for each line of an FT."""
-    values = (value for row in rows if row.field(2) not in _NO_TEXT for value in _values(row))
+    values = (value for row in rows if row.field(2) not in NO_TEXT for value in _values(row))
     return "\n".join(split_lines("\n".join(values)))
 
 

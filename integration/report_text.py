@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from datetime import datetime, tzinfo
 
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _FORBIDDEN = ("Cc", "Cs")  # control characters frame messages and switch codes; lone surrogates have no encoding
@@ -28,3 +29,20 @@ def clean(text: str) -> str:
     if text.isprintable():  # then it has none, and most texts are
         return text
     return "".join(character for character in text if unicodedata.category(character) not in _FORBIDDEN)
+
+
+def replacement_line(drafted_at: datetime, zone: tzinfo) -> str:
+    """What a later draft says of the one before it.
+
+    drafted_at: aware, of the draft before. zone: of the site.
+    """
+    return f"Replaces the AI draft of {_local(drafted_at, zone)}."
+
+
+def withdrawal_line(drafted_at: datetime, zone: tzinfo) -> str:
+    """What is said in the place of a draft that is withdrawn. Arguments as of `replacement_line`, of that draft."""
+    return f"WITHDRAWN: the AI draft of {_local(drafted_at, zone)} is not to be used."
+
+
+def _local(moment: datetime, zone: tzinfo) -> str:
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %z")

@@ -1,30 +1,34 @@
 """The header of the draft report: patient and study as in the image, everything else says "draft, by a device"."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, BasicTextSRStorage
+from pydicom.uid import UID, BasicTextSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
+from dicom_node.peers import SrClass
 from dicom_node.product import MANUFACTURER, MODEL_NAME, SYNTHETIC, software_version
 from integration.document import OrderNumbers, ReportDocument
 from integration.source_header import SourceHeader, tag_of
 from integration.sr_element import code_item, make_item, put, read_codes
-from integration.sr_identity import model_device_uid, node_device_uid, sr_series_instance_uid, sr_sop_instance_uid
+from integration.sr_identity import Device, model_device, node_device_uid
 
-SOP_CLASS_UID: UID = BasicTextSRStorage  # PS3.3 A.35.1
 MODALITY = "SR"
-SERIES_NUMBER = "9901"
-SERIES_DESCRIPTION = "AI DRAFT CXR report (not reviewed)"
+SR_CLASSES: Mapping[SrClass, UID] = {  # PS3.3 A.35.1, A.35.2, A.35.3
+    "basic": BasicTextSRStorage,
+    "enhanced": EnhancedSRStorage,
+    "comprehensive": ComprehensiveSRStorage,
+}
 PARTIAL = "PARTIAL"  # PS3.3 C.17.2, (0040,A491): findings only, a radiologist completes the report
-COMPLETION_DESCRIPTION = "AI draft of the findings; awaiting radiologist"
+COMPLETE = "COMPLETE"  # all that its author had to say
 UNVERIFIED = "UNVERIFIED"  # (0040,A493)
 PRELIMINARY = "PRELIMINARY"  # (0040,A496)
 RESEARCH = "RESEARCH"  # PS3.3 C.12.1.1.9, (0018,9004)
 DEVICE = "DEV"  # PS3.3 C.17.2, (0040,A084)
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005, IHE AIR 6.5.3.1
-CONTRIBUTION = "Drafted the findings from the image"
 
 # PS3.3 C.7.1.1, C.7.2.1: type 2, empty if the image has none
 COPIED_OR_EMPTY = (
@@ -52,6 +56,20 @@ _ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType
 _OTHER_ID = ("PatientID", "TypeOfPatientID", "IssuerOfPatientID")  # PS3.3 C.7.1.1
 
 
+@dataclass(frozen=True)
+class SrProduct:
+    """In what the SRs of a draft differ."""
+
+    sop_class_uid: UID
+    sop_instance_uid: UID
+    series_instance_uid: UID
+    series_number: str
+    series_description: str
+    completion_flag: str  # PS3.3 C.17.2, (0040,A491)
+    completion_description: str
+    author: Device
+
+
 def describe_patient_and_study(target: Dataset, source: SourceHeader) -> None:
     """Copy the Patient and Study modules word for word. Source: PS3.3 C.7.1.1, C.7.2.1, C.7.2.2."""
     put(target, "StudyInstanceUID", source.require("StudyInstanceUID"))
@@ -67,53 +85,45 @@ def describe_patient_and_study(target: Dataset, source: SourceHeader) -> None:
         put(target, "ProcedureCodeSequence", map(code_item, codes))
 
 
-def describe_series(target: Dataset, document: ReportDocument) -> None:
+def describe_series(target: Dataset, document: ReportDocument, product: SrProduct) -> None:
     """Source: PS3.3 C.17.1. No Series Date: later drafts join the series, and its attributes must stay equal."""
     put(target, "Modality", MODALITY)
-    put(target, "SeriesInstanceUID", sr_series_instance_uid(document))
-    put(target, "SeriesNumber", SERIES_NUMBER)
+    put(target, "SeriesInstanceUID", product.series_instance_uid)
+    put(target, "SeriesNumber", product.series_number)
     synthetic = f"{SYNTHETIC}, " if document.model.is_synthetic else ""
-    put(target, "SeriesDescription", f"{synthetic}{SERIES_DESCRIPTION}")
+    put(target, "SeriesDescription", f"{synthetic}{product.series_description}")
     put(target, "ReferencedPerformedProcedureStepSequence", [])
 
 
-def describe_equipment(target: Dataset, document: ReportDocument) -> None:
-    """The node wrote the object, the model contributed to it. Source: PS3.3 C.7.5.1, C.12.1; IHE AIR 6.5.3.1."""
+def describe_equipment(target: Dataset, document: ReportDocument, *others: Device) -> None:
+    """The node wrote the object, the model and others contributed. Source: PS3.3 C.7.5.1, C.12.1; IHE AIR 6.5.3.1."""
     put(target, "Manufacturer", MANUFACTURER)
     put(target, "ManufacturerModelName", MODEL_NAME)
     put(target, "SoftwareVersions", software_version())
     put(target, "StationName", document.node_name)
     put(target, "DeviceUID", node_device_uid(document.node_name))
-    model = make_item(
-        PurposeOfReferenceCodeSequence=[code_item(PROCESSING_EQUIPMENT)],
-        Manufacturer=MANUFACTURER,
-        ManufacturerModelName=document.model.name,
-        SoftwareVersions=f"{document.model.version}\\{document.model.digest}",
-        DeviceUID=model_device_uid(document.model),
-        ContributionDateTime=drafted_locally(document).strftime("%Y%m%d%H%M%S%z"),
-        ContributionDescription=CONTRIBUTION,
-    )
-    put(target, "ContributingEquipmentSequence", [model])
+    devices = (model_device(document.model), *others)
+    put(target, "ContributingEquipmentSequence", [_contributor(document, device) for device in devices])
 
 
-def describe_document(target: Dataset, document: ReportDocument) -> None:
+def describe_document(target: Dataset, document: ReportDocument, product: SrProduct) -> None:
     """Source: PS3.3 C.17.2, C.12.1. The flags are constants: nothing can make a draft verified or final."""
     drafted_at = drafted_locally(document)
     date, time = drafted_at.strftime("%Y%m%d"), drafted_at.strftime("%H%M%S")
-    put(target, "SOPClassUID", SOP_CLASS_UID)
-    put(target, "SOPInstanceUID", sr_sop_instance_uid(document))
+    put(target, "SOPClassUID", product.sop_class_uid)
+    put(target, "SOPInstanceUID", product.sop_instance_uid)
     put(target, "InstanceNumber", str(document.revision))
     put(target, "InstanceCreationDate", date)
     put(target, "InstanceCreationTime", time)
     put(target, "InstanceCreatorUID", node_device_uid(document.node_name))
     put(target, "ContentDate", date)
     put(target, "ContentTime", time)
-    put(target, "CompletionFlag", PARTIAL)
-    put(target, "CompletionFlagDescription", COMPLETION_DESCRIPTION)
+    put(target, "CompletionFlag", product.completion_flag)
+    put(target, "CompletionFlagDescription", product.completion_description)
     put(target, "VerificationFlag", UNVERIFIED)
     put(target, "PreliminaryFlag", PRELIMINARY)
     put(target, "ContentQualification", RESEARCH)
-    put(target, "AuthorObserverSequence", [_author(document)])
+    put(target, "AuthorObserverSequence", [_author(document, product.author)])
 
 
 def describe_references(target: Dataset, source: SourceHeader, order: OrderNumbers) -> None:
@@ -124,11 +134,18 @@ def describe_references(target: Dataset, source: SourceHeader, order: OrderNumbe
     if requests := _requests(source, order):
         put(target, "ReferencedRequestSequence", requests)
     put(target, "PerformedProcedureCodeSequence", map(code_item, read_codes(source, "ProcedureCodeSequence")))
-    series = make_item(
-        SeriesInstanceUID=source.require("SeriesInstanceUID"), ReferencedSOPSequence=[image_reference(source)]
-    )
-    study = make_item(StudyInstanceUID=source.require("StudyInstanceUID"), ReferencedSeriesSequence=[series])
-    put(target, "CurrentRequestedProcedureEvidenceSequence", [study])
+    evidence = _in_study(source, source.require("SeriesInstanceUID"), image_reference(source))
+    put(target, "CurrentRequestedProcedureEvidenceSequence", [evidence])
+
+
+def describe_predecessor(target: Dataset, document: ReportDocument) -> None:
+    """The draft of a revision before, in the same study. Source: PS3.3 C.17.2, Predecessor Documents Sequence."""
+    before = document.predecessor
+    if before is None or not before.sop_instance_uid:
+        return
+    report = make_item(ReferencedSOPClassUID=before.sop_class_uid, ReferencedSOPInstanceUID=before.sop_instance_uid)
+    source = SourceHeader.of(document.evidence)
+    put(target, "PredecessorDocumentsSequence", [_in_study(source, before.series_instance_uid, report)])
 
 
 def image_reference(source: SourceHeader) -> Dataset:
@@ -149,9 +166,13 @@ def fitting(source: SourceHeader, keyword: str) -> str:
 
 
 def drafted_locally(document: ReportDocument) -> datetime:
-    """The time of the draft in the zone that governs the object: the image's own offset, else the site's."""
+    return locally(document, document.drafted_at)
+
+
+def locally(document: ReportDocument, at: datetime) -> datetime:
+    """A time in the zone that governs the object: the image's own offset, else the site's."""
     offset = SourceHeader.of(document.evidence).text("TimezoneOffsetFromUTC")
-    return document.drafted_at.astimezone(parse_offset(offset) if offset else document.time_zone)
+    return at.astimezone(parse_offset(offset) if offset else document.time_zone)
 
 
 def parse_offset(offset: str) -> tzinfo:
@@ -160,17 +181,35 @@ def parse_offset(offset: str) -> tzinfo:
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
 
 
-def _author(document: ReportDocument) -> Dataset:
+def _contributor(document: ReportDocument, device: Device) -> Dataset:
+    return make_item(
+        PurposeOfReferenceCodeSequence=[code_item(PROCESSING_EQUIPMENT)],
+        Manufacturer=MANUFACTURER,
+        ManufacturerModelName=device.model_name,
+        SoftwareVersions=f"{device.version}\\{device.digest}",
+        DeviceUID=device.uid,
+        ContributionDateTime=drafted_locally(document).strftime("%Y%m%d%H%M%S%z"),
+        ContributionDescription=device.contribution,
+    )
+
+
+def _author(document: ReportDocument, device: Device) -> Dataset:
     """A device, never a person. Source: PS3.3 C.17.2, Author Observer Sequence."""
     return make_item(
         ObserverType=DEVICE,
-        DeviceUID=model_device_uid(document.model),
+        DeviceUID=device.uid,
         StationName=document.node_name,
         Manufacturer=MANUFACTURER,
-        ManufacturerModelName=document.model.name,
+        ManufacturerModelName=device.model_name,
         InstitutionName="",
         InstitutionCodeSequence=[],
     )
+
+
+def _in_study(source: SourceHeader, series_instance_uid: str, reference: Dataset) -> Dataset:
+    """Source: PS3.3 table C.17-3, Hierarchical SOP Instance Reference Macro."""
+    series = make_item(SeriesInstanceUID=series_instance_uid, ReferencedSOPSequence=[reference])
+    return make_item(StudyInstanceUID=source.require("StudyInstanceUID"), ReferencedSeriesSequence=[series])
 
 
 def _requests(source: SourceHeader, order: OrderNumbers) -> list[Dataset]:

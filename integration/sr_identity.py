@@ -1,20 +1,39 @@
 """Stable identifiers of what this node writes: a retry carries the same ones, a new draft a new one."""
 
+from dataclasses import dataclass
 from datetime import UTC
 
 from pydicom.uid import UID
 
+from dicom_node.labels import Labeller, Labels
 from dicom_node.product import MANUFACTURER
 from dicom_node.uids import derive_uid
 from integration.document import ModelIdentity, ReportDocument
 from integration.source_header import SourceHeader
 
-_PRODUCT = "sr"
+_PRODUCT, _FINDINGS = "sr", "findings"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Software that had a part in an object: as equipment, author and observer it says the same (IHE AIR 6.5.3.1)."""
+
+    uid: UID
+    model_name: str
+    version: str
+    digest: str
+    contribution: str  # what it did, in words
 
 
 def sr_sop_instance_uid(document: ReportDocument) -> UID:
-    """One per draft; the ORU names it too."""
-    return derive_uid(_PRODUCT, *draft_key(document))
+    """One per draft and SOP class; the ORU names it too."""
+    product = _PRODUCT if document.sr_class == "basic" else f"{_PRODUCT} {document.sr_class}"
+    return derive_uid(product, *draft_key(document))
+
+
+def findings_sop_instance_uid(document: ReportDocument, labels: Labels) -> UID:
+    """One per draft and labeller."""
+    return derive_uid(_FINDINGS, *draft_key(document), labels.labeller.digest)
 
 
 def draft_key(document: ReportDocument) -> tuple[str, ...]:
@@ -26,7 +45,12 @@ def draft_key(document: ReportDocument) -> tuple[str, ...]:
 
 def sr_series_instance_uid(document: ReportDocument) -> UID:
     """One per study: all drafts of a study lie in one series, those of a synthetic model in another."""
-    return derive_uid(_study_uid(document), _PRODUCT, "synthetic" if document.model.is_synthetic else "series")
+    return _series_uid(document, _PRODUCT)
+
+
+def findings_series_instance_uid(document: ReportDocument) -> UID:
+    """As `sr_series_instance_uid`."""
+    return _series_uid(document, _FINDINGS)
 
 
 def model_device_uid(model: ModelIdentity) -> UID:
@@ -34,8 +58,25 @@ def model_device_uid(model: ModelIdentity) -> UID:
     return derive_uid(MANUFACTURER, "model", model.digest)
 
 
+def model_device(model: ModelIdentity) -> Device:
+    return Device(
+        model_device_uid(model), model.name, model.version, model.digest, "Drafted the findings from the image"
+    )
+
+
+def labeller_device(model: ModelIdentity, labeller: Labeller) -> Device:
+    """A labeller that reads this model's drafts: another of either is another device."""
+    uid = derive_uid(MANUFACTURER, "labeller", model.digest, labeller.digest)
+    did = "Read coded findings from the drafted text"
+    return Device(uid, labeller.name, labeller.version, labeller.digest, did)
+
+
 def node_device_uid(node_name: str) -> UID:
     return derive_uid(MANUFACTURER, "node", node_name)
+
+
+def _series_uid(document: ReportDocument, product: str) -> UID:
+    return derive_uid(_study_uid(document), product, "synthetic" if document.model.is_synthetic else "series")
 
 
 def _study_uid(document: ReportDocument) -> str:

@@ -14,7 +14,7 @@ from dicom_node.states import DeliveryKind
 from dicom_node.tls import client_context
 from integration.destinations import Ack, Encoded, Outcome
 from integration.document import ReportDocument
-from integration.objects import ENCODERS
+from integration.objects import encoder
 
 # C-STORE statuses: PS3.4 B.2.3, PS3.7 9.1.1.1.9 and annex C. The last column completes "PACS …".
 SUCCESS = 0x0000
@@ -34,7 +34,7 @@ ELEMENTS_DISCARDED = 0xB006
 DATA_SET_DIFFERS_FROM_SOP_CLASS = 0xB007
 CANNOT_UNDERSTAND = range(0xC000, 0xD000)
 
-_SINGLE_STATUSES = {
+SINGLE_STATUSES = {
     SUCCESS: (Outcome.DELIVERED, "stored the report"),
     # The UID is derived from the draft: what is there already is our own, from an attempt whose answer was lost.
     DUPLICATE_SOP_INSTANCE: (Outcome.DELIVERED, "already had the report"),
@@ -49,10 +49,10 @@ _SINGLE_STATUSES = {
     ),
     PROCESSING_FAILURE: (Outcome.RETRY, "failed while processing the report"),
     RESOURCE_LIMITATION: (Outcome.RETRY, "is short of resources"),
-    SOP_CLASS_NOT_SUPPORTED: (Outcome.REJECTED, "does not take Structured Reports"),
+    SOP_CLASS_NOT_SUPPORTED: (Outcome.REJECTED, "does not take objects of this kind"),
     NOT_AUTHORISED: (Outcome.REJECTED, "does not allow this node to store"),
 }
-_STATUS_RANGES = (
+STATUS_RANGES = (
     (OUT_OF_RESOURCES, Outcome.RETRY, "is out of resources"),
     (DATA_SET_DOES_NOT_MATCH_SOP_CLASS, Outcome.REJECTED, "found that the report does not match its SOP class"),
     (ANY_WARNING, Outcome.DELIVERED, "stored the report with a warning"),
@@ -69,13 +69,14 @@ class StoreScu:
         """Raises OSError if the TLS files of the destination cannot be loaded."""
         self.name: str = destination.name
         self.kind = kind
+        self._encode = encoder(kind)
         self.timeout_s = destination.timeout_s
         self._destination = destination
         self._calling_ae = calling_ae
         self._tls = client_context(destination.tls) if destination.tls else None
 
     def encode(self, document: ReportDocument) -> Encoded:
-        return ENCODERS[self.kind](document, self._destination)
+        return self._encode(document, self._destination)
 
     def send(self, payload: bytes) -> Ack:
         """Store the Part 10 bytes once.
@@ -132,7 +133,7 @@ class StoreScu:
             # A permanent one too: an unknown AE title is put right at the PACS, and then the next attempt succeeds.
             return self._retry(f"rejected the association ({_rejection_in_words(assoc)})")
         if assoc.rejected_contexts:
-            return Ack(Outcome.REJECTED, "", f"{self._destination.ae_title} accepts no Structured Reports.")
+            return Ack(Outcome.REJECTED, "", f"{self._destination.ae_title} accepts no objects of this kind.")
         return self._retry("did not answer the request for an association, or aborted it")
 
     def _retry(self, words: str) -> Ack:
@@ -141,9 +142,9 @@ class StoreScu:
 
 def judge_status(status: int) -> tuple[Outcome, str]:
     """What a C-STORE status means for the delivery, and words that follow the name of the PACS."""
-    if status in _SINGLE_STATUSES:
-        return _SINGLE_STATUSES[status]
-    for statuses, outcome, words in _STATUS_RANGES:
+    if status in SINGLE_STATUSES:
+        return SINGLE_STATUSES[status]
+    for statuses, outcome, words in STATUS_RANGES:
         if status in statuses:
             return outcome, words
     return Outcome.REJECTED, "refused the report"

@@ -1,32 +1,34 @@
-"""The draft as a DICOM Basic Text SR (PS3.3 A.35.1): unverified, preliminary, partial, by a device."""
+"""The draft as a DICOM SR (PS3.3 A.35.1 to A.35.3): unverified, preliminary, partial, by a device."""
 
-from io import BytesIO
+from dataclasses import replace
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
 
 from dicom_node.errors import InvalidOutput
-from dicom_node.product import MANUFACTURER, software_version
-from dicom_node.uids import derive_uid
-from integration.charset import UTF_8, Terms, holds, is_known
+from dicom_node.peers import DicomDestination
 from integration.destinations import Encoded
 from integration.document import ReportDocument
 from integration.report_text import split_lines
 from integration.source_header import SourceHeader
 from integration.sr_content import describe_content
-from integration.sr_element import put
+from integration.sr_file import finish, to_bytes
 from integration.sr_gate import check_sr
 from integration.sr_header import (
+    PARTIAL,
+    SR_CLASSES,
+    SrProduct,
     describe_document,
     describe_equipment,
     describe_patient_and_study,
+    describe_predecessor,
     describe_references,
     describe_series,
 )
+from integration.sr_identity import model_device, sr_series_instance_uid, sr_sop_instance_uid
 
-_IMPLEMENTATION_CLASS_UID = derive_uid(MANUFACTURER, "implementation")  # PS3.10 7.1, (0002,0012)
-_ASCII = (("ISO_IR 6",), ())  # the default repertoire: (0008,0005) is left out
+SERIES_NUMBER = "9901"
+SERIES_DESCRIPTION = "AI DRAFT CXR report (not reviewed)"
+COMPLETION_DESCRIPTION = "AI draft of the findings; awaiting radiologist"
 
 
 def build_sr(document: ReportDocument) -> Dataset:
@@ -34,58 +36,45 @@ def build_sr(document: ReportDocument) -> Dataset:
 
     Raises InvalidOutput if there is no text, or no study or image to hang it on.
     """
-    for name in ("findings", "disclaimer"):
-        if not split_lines(getattr(document, name)):
-            raise InvalidOutput(f"SR: {name} is empty, expected text")
+    require_text(document)
     source = SourceHeader.of(document.evidence)
+    product = _product(document)
     report = Dataset()
     describe_patient_and_study(report, source)
-    describe_series(report, document)
+    describe_series(report, document, product)
     describe_equipment(report, document)
-    describe_document(report, document)
+    describe_document(report, document, product)
     describe_references(report, source, document.order)
+    describe_predecessor(report, document)
     describe_content(report, document)
-    report.file_meta = _file_meta(report)
-    _declare(report, _choose_terms(report, source.terms))
+    finish(report, source)
     return report
 
 
-def encode_sr(document: ReportDocument) -> Encoded:
-    """Write the report as a Part 10 file that passed its gate. Raises InvalidOutput."""
+def encode_sr(document: ReportDocument, destination: DicomDestination) -> Encoded:
+    """Write the report in the destination's SOP class, as a file that passed its gate. Raises InvalidOutput."""
+    document = replace(document, sr_class=destination.sr_class)
     report = build_sr(document)
-    payload = _to_bytes(report)
+    payload = to_bytes(report)
     check_sr(payload, document)
     return Encoded(payload=payload, identifier=str(report.SOPInstanceUID))
 
 
-def _file_meta(report: Dataset) -> FileMetaDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = report.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = f"{MANUFACTURER}_{software_version()}"[:16]  # SH
-    return meta
+def require_text(document: ReportDocument) -> None:
+    """Raise InvalidOutput unless there is a draft, and words of warning before it."""
+    for name in ("findings", "disclaimer"):
+        if not split_lines(getattr(document, name)):
+            raise InvalidOutput(f"SR: {name} is empty, expected text")
 
 
-def _choose_terms(report: Dataset, source: Terms) -> Terms:
-    """The image's character set if it carries every text there and back, else UTF-8. Never a replacement character."""
-    texts = list(SourceHeader(report, ()).texts())
-    if not is_known(source) or not all(holds(source, text, is_name=vr == "PN") for vr, text in texts):
-        return UTF_8
-    _declare(report, source)
-    written = SourceHeader.of(dcmread(BytesIO(_to_bytes(report))))
-    return source if list(written.texts()) == texts else UTF_8
-
-
-def _declare(report: Dataset, terms: Terms) -> None:
-    if terms not in _ASCII:
-        put(report, "SpecificCharacterSet", "\\".join(terms))
-    elif "SpecificCharacterSet" in report:
-        del report.SpecificCharacterSet
-
-
-def _to_bytes(report: Dataset) -> bytes:
-    buffer = BytesIO()
-    report.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+def _product(document: ReportDocument) -> SrProduct:
+    return SrProduct(
+        sop_class_uid=SR_CLASSES[document.sr_class],
+        sop_instance_uid=sr_sop_instance_uid(document),
+        series_instance_uid=sr_series_instance_uid(document),
+        series_number=SERIES_NUMBER,
+        series_description=SERIES_DESCRIPTION,
+        completion_flag=PARTIAL,
+        completion_description=COMPLETION_DESCRIPTION,
+        author=model_device(document.model),
+    )

@@ -7,22 +7,29 @@ from datetime import timedelta
 from functools import partial
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlmodel import Session, col, select
 
 from dicom_node import logs
+from dicom_node.attention import maps_to_png
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
+from dicom_node.deliveries import add_deliveries, cancel_pending, reports_of
 from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Transient
 from dicom_node.flags import Flag, flags_to_json, remark
-from dicom_node.lifecycle import advance, begin, claim, put_back
-from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
+from dicom_node.labels import labels_to_json
+from dicom_node.lifecycle import advance, claim, put_back
+from dicom_node.models import Instance, Job, Report, Series, Study
 from dicom_node.orders import order_of, require_open_case
 from dicom_node.pull.comparison import is_for_comparison
 from dicom_node.rounds import persist
-from dicom_node.states import JobState
+from dicom_node.states import SUPERSEDED, JobState
 from dicom_node.storage import InstanceStore
 from dicom_node.study_identity import StudyIdentity, read_identity
+from workers.hanging import turned
+from workers.labelling.labeller import label
 from workers.llavarad.careful import flag_findings
 from workers.llavarad.findings import Findings, Writer
 from workers.pixels import read_pixels
@@ -105,6 +112,9 @@ def _answer(reader: Reader, job: Job) -> None:
     except CaseClosed as closed:
         _settle(reader, job, JobState.SKIPPED, str(closed))
         return
+    if how := turned(image):
+        _settle(reader, job, JobState.SKIPPED, Skipped(SkipReason.TURNED, how).words)
+        return
     findings = reader.writer.write_findings(read_pixels(image), indication=request.indication or None)
     _report(reader, job, choice.instance, findings=findings, request=request)
 
@@ -155,20 +165,12 @@ def _report(reader: Reader, job: Job, instance: Instance, *, findings: Findings,
         stored = remark("draft stored", flags, is_synthetic=reader.writer.identity.is_synthetic)
         if not advance(session, job, JobState.REPORTED, now=now, reason=stored):
             return  # the lease was lost; whoever has it now will answer
+        cancel_pending(session, reports_of(session, session.get_one(Study, job.study_id)), now, SUPERSEDED)
         report = _report_row(reader, job, instance, findings=findings, flags=flags)
         report.indication = request.indication
         session.add(report)
         session.flush()
-        for destination, kind in settings.deliveries:
-            row = Delivery(
-                report_id=cast(int, report.id),
-                kind=kind,
-                destination=destination,
-                priority=request.priority,
-                due_at=now,
-                created_at=now,
-            )
-            begin(session, row, now, reason=f"for {destination}")
+        add_deliveries(session, settings, report, now, priority=request.priority)
         if not settings.deliveries:
             advance(session, job, JobState.DONE, now=now, reason="no destination is configured: the draft is kept here")
 
@@ -195,9 +197,15 @@ def _report_row(reader: Reader, job: Job, instance: Instance, *, findings: Findi
         model_is_synthetic=identity.is_synthetic,
         token_count=findings.token_count,
         cropped_fraction=findings.cropped_fraction,
+        labels=labels_to_json(label(findings.text)),
+        attention=_kept(findings.attention),
         seconds=findings.seconds,
         created_at=reader.clock(),
     )
+
+
+def _kept(maps: NDArray[np.uint8] | None) -> bytes | None:
+    return None if maps is None or not len(maps) else maps_to_png(maps)
 
 
 def _settle(reader: Reader, job: Job, state: JobState, reason: str) -> None:

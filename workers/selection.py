@@ -50,6 +50,7 @@ class SkipReason(StrEnum):
     VIEW_NOT_STATED = "view not stated"
     UNCHANGED = states.UNCHANGED
     BURNED_IN = "text is burned into the image"
+    TURNED = "stored mirrored or turned, so that its sides would be read wrongly"
 
 
 @dataclass(frozen=True)

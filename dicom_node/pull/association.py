@@ -42,7 +42,7 @@ STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_COMPRESSED = (
+COMPRESSED = (
     JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless,
     JPEG2000Lossless, JPEG2000, RLELossless,
 )  # fmt: skip
@@ -106,7 +106,7 @@ def _associate(ae: Requestor, source: DicomSource, intake: Intake) -> Associatio
             contexts=_contexts(is_get=is_get),
             ae_title=source.ae_title,
             max_pdu=_MAX_PDU_BYTES,
-            ext_neg=[build_role(uid, scp_role=True) for uid in _storage_classes()] if is_get else None,
+            ext_neg=[build_role(uid, scp_role=True) for uid in storage_classes()] if is_get else None,
             tls_args=(client_context(source.tls), source.host) if source.tls else None,
             evt_handlers=[(evt.EVT_C_STORE, _on_c_store, [intake, source.ae_title])],
         )
@@ -131,12 +131,12 @@ def _contexts(*, is_get: bool) -> list[PresentationContext]:
     if not is_get:
         return [build_context(uid, list(_UNCOMPRESSED)) for uid in (STUDY_ROOT_FIND, STUDY_ROOT_MOVE)]
     services = [build_context(uid, list(_UNCOMPRESSED)) for uid in (STUDY_ROOT_FIND, STUDY_ROOT_GET)]
-    compressed = [build_context(uid, syntax) for uid in sorted(RADIOGRAPH_SOP_CLASSES) for syntax in _COMPRESSED]
-    return [*services, *(build_context(uid, list(_UNCOMPRESSED)) for uid in _storage_classes()), *compressed]
+    compressed = [build_context(uid, syntax) for uid in sorted(RADIOGRAPH_SOP_CLASSES) for syntax in COMPRESSED]
+    return [*services, *(build_context(uid, list(_UNCOMPRESSED)) for uid in storage_classes()), *compressed]
 
 
-def _storage_classes() -> list[str]:
+def storage_classes() -> list[str]:
     """The storage classes that there is a place for, the likeliest first."""
     others = [str(each.abstract_syntax) for each in StoragePresentationContexts]
-    places = _MOST_CONTEXTS - 2 - len(RADIOGRAPH_SOP_CLASSES) * len(_COMPRESSED)
+    places = _MOST_CONTEXTS - 2 - len(RADIOGRAPH_SOP_CLASSES) * len(COMPRESSED)
     return list(dict.fromkeys([*sorted(RADIOGRAPH_SOP_CLASSES), *_COMPANIONS, *others]))[:places]

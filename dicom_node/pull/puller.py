@@ -27,7 +27,7 @@ from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.rounds import persist
 from dicom_node.states import PullState
 
-_MOST_ATTEMPTS = 10  # at having one study sent; while the source is away, none is made
+MOST_ATTEMPTS = 10  # at having one study sent; while the source is away, none is made
 _TIMEOUTS_PER_PULL = 4  # for the question before it, the last answer, the release
 _LEASE_MARGIN_S = 60.0
 
@@ -152,5 +152,5 @@ class Puller:
                 advance(session, row, state, now=now, reason=words)
                 return row
             due_at = next_due(row.attempts, now, first_s=settings.retry_after_s, longest_s=settings.max_retry_after_s)
-            put_back(session, row, now=now, due_at=due_at, max_attempts=_MOST_ATTEMPTS, reason=words)
+            put_back(session, row, now=now, due_at=due_at, max_attempts=MOST_ATTEMPTS, reason=words)
             return row

@@ -28,8 +28,8 @@ Level = Literal["STUDY", "SERIES"]
 Answer = Mapping[str, str]  # keyword → value as text, several joined by backslashes; empty where the source is silent
 Ask = Callable[[Level, Mapping[str, str]], list[Answer]]
 
-_MOST_ANSWERS = 5_000
-_LONGEST_QUERY_S = 300.0
+MOST_ANSWERS = 5_000
+LONGEST_QUERY_S = 300.0
 _MESSAGE_ID = 1  # one question at a time
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
@@ -56,12 +56,12 @@ def find(assoc: Association, source: DicomSource, level: Level, keys: Mapping[st
     require_context(assoc, STUDY_ROOT_FIND, source)
     silence_pydicom()
     answers: list[Answer] = []
-    with limited(assoc, _LONGEST_QUERY_S):
+    with limited(assoc, LONGEST_QUERY_S):
         for identifier in _identifiers(assoc, source, _request(level, keys)):
-            if len(answers) < _MOST_ANSWERS:
+            if len(answers) < MOST_ANSWERS:
                 answers.append({keyword: text_of(identifier, keyword) for keyword in keys})
-                if len(answers) == _MOST_ANSWERS:
-                    _log.warning("query_cut_short", source=source.name, count=_MOST_ANSWERS)
+                if len(answers) == MOST_ANSWERS:
+                    _log.warning("query_cut_short", source=source.name, count=MOST_ANSWERS)
                     with suppress(RuntimeError):  # pynetdicom: it hung up, and there is nothing to stop
                         assoc.send_c_cancel(_MESSAGE_ID, query_model=STUDY_ROOT_FIND)
     return answers

@@ -18,7 +18,7 @@ from sqlmodel import Session, select
 
 from dicom_node import lifecycle
 from dicom_node.models import Instance, Series, Study
-from dicom_node.receive.header import InstanceHeader
+from dicom_node.receive.header import InstanceHeader, as_number
 from dicom_node.states import StudyState
 from dicom_node.storage import StoredFile
 
@@ -126,7 +126,7 @@ def _place_now(session: Session, header: InstanceHeader, key: dict[str, str], no
     connection = session.connection()
     found = connection.execute(_PLACE, key).one_or_none()
     if found is None:
-        _begin_study(session, header.study_instance_uid, now)
+        _begin_study(session, header, now)
         found = connection.execute(_PLACE, key).one()
     study_id, series_id = found
     if series_id is None:
@@ -135,16 +135,25 @@ def _place_now(session: Session, header: InstanceHeader, key: dict[str, str], no
     return study_id, series_id
 
 
-def _begin_study(session: Session, study_instance_uid: str, now: datetime) -> None:
+def _begin_study(session: Session, header: InstanceHeader, now: datetime) -> None:
+    """The study, with what its first object says of order and patient: by that an order or a final report finds it."""
     values = {
-        "study_instance_uid": study_instance_uid,
+        "study_instance_uid": header.study_instance_uid,
         "state": StudyState.RECEIVING,
+        "accession_number": _ascii(header.accession_number),
+        "patient_id": _ascii(header.patient_id),
+        "issuer_of_patient_id": _ascii(header.issuer_of_patient_id),
         "last_received_at": now,
         "created_at": now,
     }
     new_id = _insert_unless_there(session, _STUDY, values)
     if new_id is not None:
         lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
+
+
+def _ascii(number: str) -> str:
+    """What needs a character set to be read is left to whoever drafts the image."""
+    return as_number(number) if number.isascii() else ""
 
 
 def _keep_open(session: Session, study: Study, now: datetime) -> None:

@@ -5,7 +5,7 @@ What is really there of the objects is found out later, and told by `commitment_
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -39,6 +39,24 @@ REQUEST_STORAGE_COMMITMENT = 1
 # PS3.7 10.1.4.1.10: of these there are none for attributes that are missing
 INVALID_ARGUMENT_VALUE = 0x0115
 NO_SUCH_ACTION = 0x0123
+
+# Of each its name, and when an N-ACTION is answered with it.
+STATUSES: Mapping[int, tuple[str, str]] = {
+    SUCCESS: (
+        "Success",
+        "the request's row is committed; also for the same Transaction UID and objects again: its result is told "
+        "once more",
+    ),
+    PROCESSING_FAILURE: ("Processing failure", "the Action Information cannot be parsed"),
+    NO_SUCH_SOP_INSTANCE: ("No such SOP instance", f"not the well-known instance {WELL_KNOWN_INSTANCE}"),
+    INVALID_ARGUMENT_VALUE: (
+        "Invalid argument value",
+        "no Transaction UID, no objects, an object without class or instance, or the Transaction UID is in use for "
+        "other objects",
+    ),
+    NO_SUCH_ACTION: ("No such action", "another Action Type"),
+    RESOURCE_LIMITATION: ("Resource limitation", "the database cannot take it: ask again"),
+}
 
 _UID = re.compile(r"[0-9.]{1,64}")  # as senders write it, leading zeros and all
 _ENDED = (CommitmentState.DELIVERED, CommitmentState.FAILED)
@@ -111,18 +129,25 @@ def _read_request(event: Event) -> CommitmentRequest:
     if action.ActionTypeID != REQUEST_STORAGE_COMMITMENT:
         raise Refused(NO_SUCH_ACTION, f"action type {action.ActionTypeID}, expected {REQUEST_STORAGE_COMMITMENT}")
     ds = event.action_information
-    references = tuple(_reference(item) for item in ds.get("ReferencedSOPSequence") or ())
+    references = read_references(ds, "ReferencedSOPSequence")
     if not references:
         raise Refused(INVALID_ARGUMENT_VALUE, "ReferencedSOPSequence is missing or empty")
-    return CommitmentRequest(_uid(ds, "TransactionUID"), references)
+    return CommitmentRequest(read_uid(ds, "TransactionUID"), references)
 
 
-def _reference(item: Dataset) -> Reference:
-    return Reference(_uid(item, "ReferencedSOPClassUID"), _uid(item, "ReferencedSOPInstanceUID"))
+def read_references(ds: Dataset, keyword: str) -> tuple[Reference, ...]:
+    """The items of a sequence of objects; none where it is absent. Raises Refused."""
+    return tuple(
+        Reference(read_uid(item, "ReferencedSOPClassUID"), read_uid(item, "ReferencedSOPInstanceUID"))
+        for item in ds.get(keyword) or ()
+    )
 
 
-def _uid(ds: Dataset, keyword: str) -> str:
-    """The bytes as received: pydicom's conversion takes longer, and logs a line for each UID that it finds invalid."""
+def read_uid(ds: Dataset, keyword: str) -> str:
+    """The bytes as received: pydicom's conversion takes longer, and logs a line for each UID that it finds invalid.
+
+    Raises Refused.
+    """
     value = ds.get_item(keyword).value if keyword in ds else b""
     text = value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""
     if not _UID.fullmatch(text):

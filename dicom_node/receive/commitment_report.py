@@ -39,9 +39,9 @@ from dicom_node.rounds import persist
 from dicom_node.states import CommitmentState
 from dicom_node.tls import client_context
 
-_LANES = 4  # requests served at once
+LANES = 4  # requests served at once
 _LEASE_S = 6 * 3_600.0  # the largest request reads terabytes; an scp that starts alone does not wait for it
-_CONNECT_TIMEOUT_S, _ANSWER_TIMEOUT_S = 10.0, 30.0
+_CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 10.0, 30.0
 _MESSAGE_IDS = 65_536  # PS3.7 E.1: VR US
 _BUSY = (0x0110, 0x0213)  # PS3.7 annex C: processing failure, resource limitation
 
@@ -70,7 +70,7 @@ class _End:
 
 def lanes(reporter: Reporter) -> dict[str, Callable[[], bool]]:
     """The rounds of the scp. Each serves another calling AE title, so a large request or a hanging peer waits alone."""
-    return {f"commitment-{lane}": partial(report_due, reporter) for lane in range(_LANES)}
+    return {f"commitment-{lane}": partial(report_due, reporter) for lane in range(LANES)}
 
 
 def report_due(reporter: Reporter) -> bool:
@@ -142,7 +142,7 @@ def _send(reporter: Reporter, commitment: Commitment, report: EventReport) -> in
     assoc = _association_of(reporter, commitment)
     if assoc is not None and falls_silent(assoc, reporter.stop):
         with suppress(PeerUnreachable):  # many a peer expects results on another association
-            return send_event_report(assoc, report, reporter.stop, timeout_s=_ANSWER_TIMEOUT_S)
+            return send_event_report(assoc, report, reporter.stop, timeout_s=ANSWER_TIMEOUT_S)
     address = reporter.settings.peer(commitment.calling_ae).listens_at
     if address is not None:
         return _send_anew(reporter, commitment.calling_ae, address, report)
@@ -163,7 +163,7 @@ def _association_of(reporter: Reporter, commitment: Commitment) -> Association |
 def _send_anew(reporter: Reporter, called_ae: str, address: PeerAddress, report: EventReport) -> int:
     assoc = _associate(reporter.settings.ae_title, called_ae, address)
     try:
-        return send_event_report(assoc, report, reporter.stop, timeout_s=_ANSWER_TIMEOUT_S)
+        return send_event_report(assoc, report, reporter.stop, timeout_s=ANSWER_TIMEOUT_S)
     finally:
         assoc.release()
 
@@ -171,7 +171,7 @@ def _send_anew(reporter: Reporter, called_ae: str, address: PeerAddress, report:
 def _associate(ae_title: str, called_ae: str, address: PeerAddress) -> Association:
     ae = Requestor(ae_title)
     ae.connection_timeout = _CONNECT_TIMEOUT_S
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ANSWER_TIMEOUT_S
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_TIMEOUT_S
     try:
         assoc = ae.associate(
             address.host,

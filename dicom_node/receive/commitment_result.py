@@ -22,9 +22,18 @@ from dicom_node.receive.intake import Receiver
 from dicom_node.storage import InstanceStore, StoredFile
 
 # Failure Reason (0008,1197): PS3.3 C.14.1.1
-PROCESSING_FAILURE = 0x0110  # its file is not what was received
-NO_SUCH_OBJECT_INSTANCE = 0x0112  # never received, or its file is gone
-CLASS_INSTANCE_CONFLICT = 0x0119  # received with another SOP class
+PROCESSING_FAILURE = 0x0110
+NO_SUCH_OBJECT_INSTANCE = 0x0112
+CLASS_INSTANCE_CONFLICT = 0x0119
+# Of each its name, and when it is given.
+FAILURE_REASONS: Mapping[int, tuple[str, str]] = {
+    PROCESSING_FAILURE: (
+        "Processing failure",
+        "the file cannot be read, or its data set has not the SHA-256 that it had when it was first read",
+    ),
+    NO_SUCH_OBJECT_INSTANCE: ("No such object instance", "never received, or the file is gone"),
+    CLASS_INSTANCE_CONFLICT: ("Class-instance conflict", "received with another SOP class"),
+}
 _COMMITTED = 0
 
 # Event Type ID: PS3.4 table J.3-2

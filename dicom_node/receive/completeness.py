@@ -11,11 +11,11 @@ from sqlalchemy import distinct, func, or_
 from sqlmodel import Session, col, select
 
 from dicom_node import lifecycle
-from dicom_node.models import Delivery, Instance, Job, PerformedStep, Report, Series, StepStatus, Study
+from dicom_node.models import Instance, Job, PerformedStep, Series, StepStatus, Study
 from dicom_node.orders import priority_of
 from dicom_node.peers import Completeness
 from dicom_node.receive.declarations import fulfilled, spend
-from dicom_node.states import ACTIVE_JOB_STATES, OPEN_DELIVERY_STATES, StudyState
+from dicom_node.states import DRAFTING_JOB_STATES, StudyState
 
 _QUIET = "no image for the idle time"
 _RELEASED = "the association that sent it was released"
@@ -24,8 +24,8 @@ _RELEASED = "the association that sent it was released"
 def close_quiet_studies(session: Session, *, now: datetime, idle_timeout_s: float, rules: Completeness) -> list[Job]:
     """Complete every study that is quiet for idle_timeout_s, or that is settled and complete by a rule; queue its job.
 
-    Returns the new jobs. A study with an active job or an open delivery waits for its end: one draft of a study at a
-    time, and none overtakes another.
+    Returns the new jobs. A study that is being drafted waits for the end of that: one draft of a study at a time. An
+    earlier draft that is not delivered yet does not hold up the next, which takes its place.
     """
     idle, settle = timedelta(seconds=idle_timeout_s), timedelta(seconds=rules.settle_s)
     studies = _open_studies(session, now, idle=idle, settle=settle)
@@ -40,14 +40,11 @@ def close_quiet_studies(session: Session, *, now: datetime, idle_timeout_s: floa
 
 
 def _open_studies(session: Session, now: datetime, *, idle: timedelta, settle: timedelta) -> list[Study]:
-    """The studies that may be closed, locked: quiet for the shorter time, and their last draft is at its end."""
-    active = select(Job.study_id).where(col(Job.state).in_(ACTIVE_JOB_STATES))
-    delivering = select(Job.study_id).join(Report).join(Delivery).where(col(Delivery.state).in_(OPEN_DELIVERY_STATES))
+    """The studies that may be closed, locked: quiet for the shorter time, and not being drafted."""
+    drafting = select(Job.study_id).where(col(Job.state).in_(DRAFTING_JOB_STATES))
     last = col(Study.last_received_at)
     is_quiet = or_(last <= now - min(idle, settle), last > now + idle)
-    may_close = select(Study).where(
-        Study.state == StudyState.RECEIVING, is_quiet, col(Study.id).not_in(active), col(Study.id).not_in(delivering)
-    )
+    may_close = select(Study).where(Study.state == StudyState.RECEIVING, is_quiet, col(Study.id).not_in(drafting))
     return list(session.exec(may_close.order_by(col(Study.id)).with_for_update(skip_locked=True)))
 
 

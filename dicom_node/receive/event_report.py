@@ -22,7 +22,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node.errors import InvalidOutput, PeerUnreachable
 
-_SILENCE_S = 0.25
+SILENCE_S = 0.25
 _LONGEST_WAIT_FOR_SILENCE_S = 10.0
 _LOOK_EVERY_S = 0.1
 
@@ -48,9 +48,9 @@ def falls_silent(assoc: Association, stop: threading.Event) -> bool:
     began = time.monotonic()
     while assoc.is_established and time.monotonic() - began < _LONGEST_WAIT_FOR_SILENCE_S:
         silence_s = min(_silence_s(assoc), time.monotonic() - began)
-        if silence_s >= _SILENCE_S:
+        if silence_s >= SILENCE_S:
             return True
-        if stop.wait(_SILENCE_S - silence_s):
+        if stop.wait(SILENCE_S - silence_s):
             break
     return False
 

@@ -31,6 +31,7 @@ from dicom_node.receive.plain_elements import NotPlain, read_plain_elements
 TRANSFER_SYNTAX_UID = BaseTag(0x00020010)
 SOP_CLASS_UID = BaseTag(0x00080016)
 SOP_INSTANCE_UID = BaseTag(0x00080018)
+ACCESSION_NUMBER = BaseTag(0x00080050)
 MODALITY = BaseTag(0x00080060)
 PRESENTATION_INTENT_TYPE = BaseTag(0x00080068)
 MANUFACTURER = BaseTag(0x00080070)
@@ -70,7 +71,7 @@ _TEXTS = frozenset(
     {
         SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, PRESENTATION_INTENT_TYPE, MANUFACTURER, PATIENT_ID,
         ISSUER_OF_PATIENT_ID, BODY_PART_EXAMINED, VIEW_POSITION, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID,
-        BURNED_IN_ANNOTATION,
+        BURNED_IN_ANNOTATION, ACCESSION_NUMBER,
     }
 )  # fmt: skip
 _TEXT_NUMBERS = frozenset(map(int, _TEXTS))  # a BaseTag compares itself in Python, which costs more than the reading
@@ -94,7 +95,9 @@ class InstanceHeader:
     sop_class_uid: str
     transfer_syntax_uid: str
     modality: str
-    patient_id: str = field(repr=False)  # for the audit trail alone: no row holds it
+    accession_number: str = field(repr=False)
+    patient_id: str = field(repr=False)
+    issuer_of_patient_id: str = field(repr=False)
     patient_key: str  # SHA-256 of (0010,0020) and (0010,0021); empty without a Patient ID
     body_part: str
     view: str
@@ -149,7 +152,9 @@ def _header(source: "_PlainSource | _PydicomSource") -> InstanceHeader:
         series_instance_uid=_uid(source.text(SERIES_INSTANCE_UID), SERIES_INSTANCE_UID, OutsideStudy),
         transfer_syntax_uid=_uid(source.transfer_syntax_uid(), TRANSFER_SYNTAX_UID),
         modality=_word(source.text(MODALITY)),
+        accession_number=source.text(ACCESSION_NUMBER),
         patient_id=source.text(PATIENT_ID),
+        issuer_of_patient_id=source.text(ISSUER_OF_PATIENT_ID),
         patient_key=_patient_key(source),
         body_part=_word(source.text(BODY_PART_EXAMINED))
         or source.coded_word(ANATOMIC_REGION_SEQUENCE, BODY_PART_OF_CODE),
@@ -239,6 +244,12 @@ def _uid(uid: str, tag: BaseTag, error: type[InvalidHeader] = InvalidHeader) -> 
         raise error(f"{name} has {len(uid)} characters, expected 1–64")
     # Not quoted: what is no UID may be anything, a name too.
     raise error(f"{name} is not a UID, expected digits and single dots")
+
+
+def as_number(text: str) -> str:
+    """As a row keeps it: blanks single; empty where it is longer than an LO (PS3.5 6.2), half of it being another."""
+    number = " ".join(text.split())
+    return number if len(number) <= _LONGEST_WORD else ""
 
 
 def _patient_key(source: _PlainSource | _PydicomSource) -> str:

@@ -1,7 +1,7 @@
 """One object's way from the wire to its row: written as it comes, read, made durable, committed (PS3.4 B.2.3)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,27 @@ OUT_OF_RESOURCES = 0xA700
 DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 UNEXPECTED = 0xC001  # a fault of ours: the sender keeps the object, the log has the place
+
+# Of each its name, and when it is answered.
+STATUSES: Mapping[int, tuple[str, str]] = {
+    SUCCESS: (
+        "Success",
+        "the file is fsynced, its folder is fsynced, its row is committed; also for the same bytes again",
+    ),
+    OUT_OF_RESOURCES: (
+        "Out of resources",
+        "`min_free_bytes` would be touched, disk or database cannot take it: send again",
+    ),
+    DATA_SET_DOES_NOT_MATCH_SOP_CLASS: (
+        "Data set does not match SOP class",
+        "SOP class or instance UID differ between command and data set, or no valid Study or Series Instance UID",
+    ),
+    CANNOT_UNDERSTAND: (
+        "Cannot understand",
+        "the data set cannot be parsed, or has no valid SOP Class or SOP Instance UID",
+    ),
+    UNEXPECTED: ("Unexpected", "a fault of this program; nothing was acknowledged"),
+}
 
 _log = logs.get("intake")
 

@@ -19,9 +19,9 @@ from dicom_node.receive.rate_limit import RateLimit
 from dicom_node.receive.refusals import Refusal, Refusals
 from dicom_node.tls import words_of
 
-_HANDSHAKE_TIMEOUT_S = 5.0
-_MOST_SILENT = 64  # connections of one address that have asked for nothing yet; more are hung up on
-_MOST_SILENT_IN_ALL = 256  # two descriptors each; a process has 1024 unless told otherwise
+HANDSHAKE_TIMEOUT_S = 5.0
+MOST_SILENT = 64  # connections of one address that have asked for nothing yet; more are hung up on
+MOST_SILENT_IN_ALL = 256  # two descriptors each; a process has 1024 unless told otherwise
 
 _log = logs.get("listener")
 
@@ -86,7 +86,7 @@ class Listener(ThreadedAssociationServer):
         if not self._rate.allows(sender):
             return "too many connections in a second"
         silent = self._silent()
-        if silent[sender] >= _MOST_SILENT or silent.total() >= _MOST_SILENT_IN_ALL:
+        if silent[sender] >= MOST_SILENT or silent.total() >= MOST_SILENT_IN_ALL:
             return "too many connections that ask for nothing"
         return ""
 
@@ -129,7 +129,7 @@ def _sender(address: str) -> str:
 
 def _shake_hands(client: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
     """Raises OSError when that fails, or lasts too long altogether."""
-    client.settimeout(_HANDSHAKE_TIMEOUT_S)
+    client.settimeout(HANDSHAKE_TIMEOUT_S)
     secured = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
     try:
         secured.do_handshake()

@@ -19,9 +19,9 @@ from dicom_node.errors import InvalidHeader, Permanent
 from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
 from dicom_node.receive.recognition import HEAD_BYTES, is_dicomdir
 
-_LONGEST_MEMBER_BYTES = 4 * 1024**3  # no element is longer (PS3.5 7.1.1), and no radiograph comes near
-_MOST_RATIO = 200  # expanded to compressed; real images reach 20
-_SMALL_BYTES = 16 * 1024**2  # a member that expands to less may be as empty as it likes
+LONGEST_MEMBER_BYTES = 4 * 1024**3  # no element is longer (PS3.5 7.1.1), and no radiograph comes near
+MOST_RATIO = 200  # expanded to compressed; real images reach 20
+SMALL_BYTES = 16 * 1024**2  # a member that expands to less may be as empty as it likes
 _ENCRYPTED = 0x1  # ZIP application note 4.4.4, bit 0
 _MOST_DICOMDIR_BYTES = 64 * 1024**2
 # What zipfile raises on an archive that is damaged or was made to be.
@@ -111,10 +111,10 @@ def _open_member(archive: ZipFile, info: ZipInfo) -> BinaryIO:
         raise Unreadable("encrypted in the ZIP")
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # others expand without any bound
         raise Unreadable(f"compressed in the ZIP by method {info.compress_type}, expected deflate")
-    if info.file_size > _LONGEST_MEMBER_BYTES:
-        raise Unreadable(f"expands to {info.file_size} bytes, expected at most {_LONGEST_MEMBER_BYTES}")
-    if info.file_size > max(_SMALL_BYTES, info.compress_size * _MOST_RATIO):
-        raise Unreadable(f"expands to more than {_MOST_RATIO} times its size in the ZIP")
+    if info.file_size > LONGEST_MEMBER_BYTES:
+        raise Unreadable(f"expands to {info.file_size} bytes, expected at most {LONGEST_MEMBER_BYTES}")
+    if info.file_size > max(SMALL_BYTES, info.compress_size * MOST_RATIO):
+        raise Unreadable(f"expands to more than {MOST_RATIO} times its size in the ZIP")
     return cast(BinaryIO, archive.open(info))
 
 

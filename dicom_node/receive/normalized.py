@@ -31,6 +31,27 @@ MISSING_ATTRIBUTE = 0x0120
 MISSING_ATTRIBUTE_VALUE = 0x0121
 RESOURCE_LIMITATION = 0x0213
 
+# Of each its name, and when an N-CREATE or N-SET is answered with it.
+STATUSES: Mapping[int, tuple[str, str]] = {
+    SUCCESS: ("Success", "its rows are committed"),
+    INVALID_ATTRIBUTE_VALUE: (
+        "Invalid attribute value",
+        "no UID, no value of Performed Procedure Step Status (N-CREATE: not IN PROGRESS) or Instance Availability",
+    ),
+    PROCESSING_FAILURE: (
+        "Processing failure",
+        "the data set cannot be parsed; or, with Error ID A710, the Performed Procedure Step is COMPLETED or "
+        "DISCONTINUED and may no longer be updated",
+    ),
+    DUPLICATE_SOP_INSTANCE: ("Duplicate SOP instance", "the Performed Procedure Step was created before"),
+    NO_SUCH_SOP_INSTANCE: ("No such SOP instance", "the Performed Procedure Step was not created"),
+    INVALID_OBJECT_INSTANCE: ("Invalid object instance", "no SOP Instance UID in the request"),
+    NO_SUCH_SOP_CLASS: ("No such SOP class", "the request is not of the SOP class of its presentation context"),
+    MISSING_ATTRIBUTE: ("Missing attribute", "an attribute of type 1 is absent; N-SET with nothing to set"),
+    MISSING_ATTRIBUTE_VALUE: ("Missing attribute value", "an attribute of type 1 is empty"),
+    RESOURCE_LIMITATION: ("Resource limitation", "the database cannot take it: send again"),
+}
+
 _UNDEFINED_LENGTH = 0xFFFFFFFF  # PS3.5 7.1.3
 _LONGEST_COMMENT = 64  # (0000,0902), VR LO
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # as senders write it, see `header`

@@ -22,6 +22,7 @@ from dicom_node.receive.admission import make_doorkeeper
 from dicom_node.receive.association import FastRequestHandler
 from dicom_node.receive.catalog import registered_paths
 from dicom_node.receive.commitment import STORAGE_COMMITMENT, make_commitment_handler
+from dicom_node.receive.commitment_answer import make_answer_handler
 from dicom_node.receive.commitment_report import Reporter, lanes
 from dicom_node.receive.digests import Digests
 from dicom_node.receive.hints import UNCOMPRESSED, hint_sop_classes, make_hint_handlers
@@ -36,7 +37,7 @@ from dicom_node.tls import RenewingContext, server_context
 
 VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 
-_ACSE_TIMEOUT_S = 30
+ACSE_TIMEOUT_S = 30
 _UNFINISHED_AGE_S = 3_600.0  # no C-STORE writes for so long
 
 _log = logs.get("scp")
@@ -83,6 +84,7 @@ def start_server(settings: Settings, receiver: Receiver) -> Listener:
         (evt.EVT_C_STORE, make_store_handler(intake, book)),
         (evt.EVT_CONN_CLOSE, book.on_closed),
         (evt.EVT_N_ACTION, make_commitment_handler(receiver)),
+        (evt.EVT_N_EVENT_REPORT, make_answer_handler(receiver.sessions, settings, receiver.clock)),
         *make_hint_handlers(settings.completeness, receiver),
     ]
     server = _make_ae(settings).make_server(
@@ -115,10 +117,11 @@ def _make_ae(settings: Settings) -> AE:
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_associations = sys.maxsize  # the doorkeeper counts, and leaves out who has not asked yet
     ae.maximum_pdu_size = settings.max_pdu_bytes
-    ae.acse_timeout = _ACSE_TIMEOUT_S
+    ae.acse_timeout = ACSE_TIMEOUT_S
     ae.dimse_timeout = ae.network_timeout = settings.network_timeout_s
     ae.add_supported_context(VERIFICATION)
-    ae.add_supported_context(STORAGE_COMMITMENT, UNCOMPRESSED)
+    # Both roles: who asks us is the SCU, who answers what we asked is the SCP (PS3.4 J.3.3.1.3).
+    ae.add_supported_context(STORAGE_COMMITMENT, UNCOMPRESSED, scu_role=True, scp_role=True)
     for sop_class in hint_sop_classes(settings.completeness):
         ae.add_supported_context(sop_class, UNCOMPRESSED)
     return ae

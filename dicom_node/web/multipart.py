@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _CRLF = b"\r\n"
 _LONGEST_LINE_BYTES = 256  # of white space after a delimiter
-_LONGEST_HEADERS_BYTES = 8 * 1024  # of one part
+LONGEST_HEADERS_BYTES = 8 * 1024  # of one part
 
 
 class BadMultipart(Exception):
@@ -67,8 +67,8 @@ class MultipartParser:
     def _take_headers(self) -> Sequence[Piece] | None:
         """From the end of the delimiter's line to an empty one, which may be the next."""
         end = self._buffer.find(_CRLF + _CRLF, self._at)
-        if (end if end >= 0 else len(self._buffer)) - self._at > _LONGEST_HEADERS_BYTES:
-            raise BadMultipart(f"a part has headers of more than {_LONGEST_HEADERS_BYTES} bytes")
+        if (end if end >= 0 else len(self._buffer)) - self._at > LONGEST_HEADERS_BYTES:
+            raise BadMultipart(f"a part has headers of more than {LONGEST_HEADERS_BYTES} bytes")
         content = end + len(_CRLF)  # if there is none, the delimiter begins with the empty line's end
         if end < 0 or len(self._buffer) < content + len(self._delimiter):
             return None

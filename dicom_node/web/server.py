@@ -16,8 +16,8 @@ from dicom_node.peers import Tls
 from dicom_node.tls import RenewingContext, server_context
 
 _BACKLOG = 1024
-_SILENCE_S = 30  # before a request's headers are here, and after an answer that did not wait for the body
-_MOST_SILENT = 64  # connections of one address that have asked for nothing yet; more are hung up on
+SILENCE_S = 30  # before a request's headers are here, and after an answer that did not wait for the body
+MOST_SILENT = 64  # connections of one address that have asked for nothing yet; more are hung up on
 _MOST_SILENT_IN_ALL = 256  # of the 1024 descriptors that a process has unless told otherwise
 _GRACE_S = 20  # for what is being received when told to stop: less than the supervisor waits
 
@@ -82,7 +82,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         silent = self._addresses_of_the_silent()
-        if len(silent) > _MOST_SILENT_IN_ALL or silent.count(self._address) > _MOST_SILENT:
+        if len(silent) > _MOST_SILENT_IN_ALL or silent.count(self._address) > MOST_SILENT:
             _log.warning("connection_refused", count=len(silent))
             transport.abort()
         self._limit_silence()
@@ -103,7 +103,7 @@ class _Connection(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._wait_no_longer()
         elif self._hang_up is None:
-            self._hang_up = self.loop.call_later(_SILENCE_S, self.transport.abort)
+            self._hang_up = self.loop.call_later(SILENCE_S, self.transport.abort)
 
     def _wait_no_longer(self) -> None:
         if self._hang_up is not None:

@@ -12,7 +12,7 @@ from dicom_node.receive.recognition import HEAD_BYTES, NoObject, recognise
 from dicom_node.receive.transfers import Transfers
 from dicom_node.web.multipart import MultipartParser
 
-_MOST_PARTS = 10_000  # of one request: each is a line of the answer, which is held in memory
+MOST_PARTS = 10_000  # of one request: each is a line of the answer, which is held in memory
 _UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 9.1, as far as real senders keep to it
 
 _log = logs.get("upload")
@@ -52,8 +52,8 @@ class Upload:
     def take(self, chunk: bytes) -> None:
         """Take the next bytes of the body. Raises BadMultipart, TooManyParts; what was stored before stays stored."""
         for piece in self._parser.feed(chunk):
-            if len(self.outcomes) == _MOST_PARTS:
-                raise TooManyParts(f"more than {_MOST_PARTS} parts")
+            if len(self.outcomes) == MOST_PARTS:
+                raise TooManyParts(f"more than {MOST_PARTS} parts")
             part = self._part = self._part or self._begin_part()
             part.take(piece.content)
             if piece.is_last:

@@ -16,12 +16,13 @@ from dicom_node.database import Sessions
 from dicom_node.errors import IllegalMove
 from dicom_node.lifecycle import LeasedKind, Row, advance, claim, put_back
 from dicom_node.models import Commitment, Delivery, Job, Transition
-from dicom_node.states import ACTIVE_JOB_STATES, CommitmentState, DeliveryState, JobState, State, StudyState
+from dicom_node.states import DRAFTING_JOB_STATES, CommitmentState, DeliveryState, JobState, State, StudyState
 
 ALLOWED = {
     (StudyState.RECEIVING, StudyState.COMPLETE),
     (StudyState.COMPLETE, StudyState.RECEIVING),
     (JobState.QUEUED, JobState.INFERRING),
+    (JobState.QUEUED, JobState.SKIPPED),
     (JobState.INFERRING, JobState.REPORTED),
     (JobState.INFERRING, JobState.SKIPPED),
     (JobState.INFERRING, JobState.QUEUED),
@@ -29,6 +30,7 @@ ALLOWED = {
     (JobState.REPORTED, JobState.DONE),
     (JobState.REPORTED, JobState.FAILED),
     (JobState.SKIPPED, JobState.QUEUED),
+    (JobState.DONE, JobState.REPORTED),
     (JobState.FAILED, JobState.QUEUED),
     (JobState.FAILED, JobState.REPORTED),
     (DeliveryState.PENDING, DeliveryState.SENDING),
@@ -39,7 +41,9 @@ ALLOWED = {
     (DeliveryState.SENDING, DeliveryState.CANCELLED),
     (DeliveryState.DELIVERED, DeliveryState.COMMITTED),
     (DeliveryState.DELIVERED, DeliveryState.PENDING),
+    (DeliveryState.DELIVERED, DeliveryState.FAILED),
     (DeliveryState.FAILED, DeliveryState.PENDING),
+    (DeliveryState.FAILED, DeliveryState.CANCELLED),
     (CommitmentState.PENDING, CommitmentState.SENDING),
     (CommitmentState.SENDING, CommitmentState.DELIVERED),
     (CommitmentState.SENDING, CommitmentState.PENDING),
@@ -195,12 +199,12 @@ def test_a_row_is_put_back_until_its_attempts_are_used_up(
 
 
 @pytest.mark.parametrize("first", JobState)
-def test_a_study_has_one_active_job_at_most(first: JobState, sessions: Sessions) -> None:
+def test_a_study_is_drafted_once_at_a_time(first: JobState, sessions: Sessions) -> None:
     with sessions.begin() as session:
         for second in JobState:
             study = add_study(session)
             add_job(session, study, state=first)
-            if first in ACTIVE_JOB_STATES and second in ACTIVE_JOB_STATES:
+            if first in DRAFTING_JOB_STATES and second in DRAFTING_JOB_STATES:
                 with pytest.raises(IntegrityError), session.begin_nested():
                     add_job(session, study, revision=2, state=second)
             else:

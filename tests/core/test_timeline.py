@@ -63,6 +63,32 @@ def test_a_reported_study_tells_of_each_destination(sqlite_sessions: Sessions) -
         assert study_status(session, study).why == "pacs delivered; ris pending (RIS cannot be reached)"
 
 
+def test_a_reported_study_tells_what_is_not_committed_and_which_object_is_meant(sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        study = add_study(session, state="complete")
+        report = add_report(session, add_job(session, study, state="reported"))
+        add_delivery(session, report, state="delivered", wants_commitment=True)
+        add_delivery(session, report, state="committed", kind="pdf", wants_commitment=True)
+        assert study_status(session, study).why == "pacs delivered (not committed yet); pacs pdf committed"
+
+
+def test_a_withdrawn_draft_says_so_and_one_that_somebody_could_not_be_told_of_comes_first(
+    sqlite_sessions: Sessions,
+) -> None:
+    with sqlite_sessions.begin() as session:
+        study = add_study(session, state="complete")
+        withdrawn = {"withdrawn_at": NOON, "withdrawal_reason": "wrong side"}
+        failed = add_job(session, study, state="failed", reason="delivery to pacs failed: no")
+        add_report(session, failed, **withdrawn)
+        add_report(session, add_job(session, study, revision=2, state="done"), **withdrawn)
+        status = study_status(session, study)
+        assert (status.where, status.why) == ("failed", "withdrawn (wrong side): delivery to pacs failed: no")
+        failed.state = "done"
+        session.add(failed)
+        session.flush()
+        assert study_status(session, study).why == "withdrawn (wrong side): every destination has the draft"
+
+
 def test_a_draft_that_needs_care_says_so_without_its_words(sqlite_sessions: Sessions) -> None:
     flag = Flag(FlagKind.COMMUNICATION, 'Tells of a conversation: "discussed with Dr. CANARY".')
     with sqlite_sessions.begin() as session:

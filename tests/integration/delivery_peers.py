@@ -115,9 +115,11 @@ def require(*programs: str) -> None:
 
 
 @contextmanager
-def _running(command: list[str | Path], ready_port: int) -> Iterator[None]:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([str(each) for each in command], **quiet) as process:
+def _running(command: list[str | Path], ready_port: int, said: Path = Path(os.devnull)) -> Iterator[None]:
+    with (
+        said.open("w") as stdout,
+        subprocess.Popen([str(each) for each in command], stdout=stdout, stderr=subprocess.DEVNULL) as process,
+    ):
         try:
             wait_until(lambda: is_listening(ready_port), f"{command[0]} listens")
             yield
@@ -164,8 +166,8 @@ def orthanc(folder: Path) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def node_receivers(*options: str) -> Iterator[tuple[int, int]]:
-    """Two unrelated Node.js libraries; gives the ports of node-hl7-server and @medplum/hl7."""
+def node_receivers(*options: str, said: Path = Path(os.devnull)) -> Iterator[tuple[int, int]]:
+    """Two unrelated Node.js libraries; gives the ports of node-hl7-server and @medplum/hl7. said: what they hear."""
     require("node", "npm", "flock")
     source, copy = TOOLS / "hl7_peers", CACHE / "hl7_peers"
     if not source.is_dir():
@@ -173,7 +175,7 @@ def node_receivers(*options: str) -> Iterator[tuple[int, int]]:
     _install_node_peers(source, copy)
     ports = free_port(), free_port()
     listen = ["--ports", f"{ports[0]},{ports[1]}", "--seconds", "0"]
-    with _running(["node", copy / "receivers.cjs", *listen, *options], ports[1]):
+    with _running(["node", copy / "receivers.cjs", *listen, *options], ports[1], said):
         yield ports
 
 

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.coding import Code
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from dicom_node.peers import MllpDestination
+from dicom_node.labels import Label, Labeller, Labels, Laterality, Presence
+from dicom_node.peers import DicomDestination, MllpDestination
 from dicom_node.product import DISCLAIMER
 from integration.document import ModelIdentity, ReportDocument
 
@@ -20,7 +22,16 @@ FINDINGS = "The heart size is normal.\n\nNo focal consolidation, pleural effusio
 FLAGS = ("Cut short at the limit of 256 tokens: the end is missing.", 'States a size: "3 cm\n| groß".')
 CHECKS = (f"Check: {FLAGS[0]}", 'Check: States a size: "3 cm | groß".')
 RIS = MllpDestination(name="ris", host="127.0.0.1")
+PACS = DicomDestination(name="pacs", ae_title="PACS", host="127.0.0.1")
 MODEL = ModelIdentity(name="LLaVA-Rad", version="1.0.0", digest="ab" * 32, is_synthetic=False)
+LABELS = Labels(
+    Labeller("sample labeller (rule-based, for free text)", "1", "cd" * 32),
+    (
+        Label(Code("60046008", "SCT", "Pleural effusion"), Presence.PRESENT, Laterality.LEFT, "Left effusion."),
+        Label(Code("36118008", "SCT", "Pneumothorax"), Presence.ABSENT, Laterality.UNSAID, "No pneumothorax."),
+        Label(Code("46621007", "SCT", "Atelectasis"), Presence.UNDETERMINED, Laterality.BILATERAL, "May be."),
+    ),
+)
 SYNTHETIC_MODEL = replace(MODEL, is_synthetic=True)
 SYNTHETIC_OPENING = "SYNTHETIC TEST MODEL: nothing below is about the patient."
 

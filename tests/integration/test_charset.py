@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
-from report_samples import RIS, SHARED, as_received, make_document, make_header, make_request, read_leniently, read_real
+from report_samples import (
+    PACS,
+    RIS,
+    SHARED,
+    as_received,
+    make_document,
+    make_header,
+    make_request,
+    read_leniently,
+    read_real,
+)
 
 from integration.charset import UTF_8, decode, holds, is_known, parse_terms
 from integration.oru import build_oru, encode_oru
@@ -23,14 +33,14 @@ JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 
 @pytest.mark.parametrize("path", STUDY_FILES, ids=str)
 def test_name_comes_back_from_the_sr_as_it_came(path: Path) -> None:
-    payload = encode_sr(make_document(read_real(path))).payload
+    payload = encode_sr(make_document(read_real(path)), PACS).payload
     assert read_leniently(payload, "PatientName") == read_leniently(path, "PatientName") != ""
     assert read_leniently(payload, "SpecificCharacterSet") == read_leniently(path, "SpecificCharacterSet")
 
 
 @pytest.mark.parametrize("path", STUDY_FILES, ids=str)
 def test_name_comes_back_even_when_the_report_needs_utf_8(path: Path) -> None:
-    payload = encode_sr(make_document(read_real(path), findings="Größe ≤ 3 mm — 山 😀")).payload
+    payload = encode_sr(make_document(read_real(path), findings="Größe ≤ 3 mm — 山 😀"), PACS).payload
     assert read_leniently(payload, "PatientName") == read_leniently(path, "PatientName")
     expected = "GB18030" if path.name == "chrX2.dcm" else "ISO_IR 192"
     assert read_leniently(payload, "SpecificCharacterSet") == expected
@@ -62,7 +72,7 @@ def test_item_with_its_own_set_reaches_sr_and_oru() -> None:
     report = build_sr(make_document(header))
     assert report.ReferencedRequestSequence[0].RequestedProcedureDescription == "Θώραξ"
     assert report.SpecificCharacterSet == "ISO_IR 192"  # Latin-1 cannot hold it
-    assert encode_sr(make_document(header)).payload
+    assert encode_sr(make_document(header), PACS).payload
     assert build_oru(make_document(header), RIS)
 
 
@@ -86,7 +96,7 @@ def test_the_source_set_is_kept_when_it_holds_everything(
     source: object, name: str, text: str, expected: object
 ) -> None:
     document = make_document(as_received(make_header(SpecificCharacterSet=source, PatientName=name)), findings=text)
-    payload = encode_sr(document).payload
+    payload = encode_sr(document, PACS).payload
     assert build_sr(document).get("SpecificCharacterSet") == expected
     assert read_leniently(payload, "PatientName") == name
 
@@ -103,7 +113,7 @@ def _with_raw(name: bytes, character_set: bytes) -> SourceHeader:
 def test_misspelt_and_unknown_sets_lose_nothing(character_set: bytes) -> None:
     header = _with_raw("Müller^Zoë".encode("latin-1"), character_set)
     document = make_document(header.dataset)
-    payload = encode_sr(document).payload
+    payload = encode_sr(document, PACS).payload
     assert read_leniently(payload, "PatientName") == "Müller^Zoë"
     assert "Müller^Zoë" in build_oru(document, RIS)
 

@@ -114,6 +114,7 @@ def test_an_order_is_a_row(kind: str, house: House) -> None:
     assert (row.procedure_code, row.procedure_text, row.reason_for_study) == (
         "36643-5", "XR Chest 2 Views", "Cough, fever",
     )  # fmt: skip
+    assert row.procedure_scheme == "LN"
     assert (row.priority, row.is_cancelled, row.created_at) == (0, False, NOON)
     assert row.patient_identifiers == '[["CANARY-ID", "hosp"]]'
 
@@ -155,7 +156,7 @@ def test_an_order_that_gets_its_filler_number_later_stays_one(house: House) -> N
 
 @pytest.mark.parametrize(
     ("word", "priority"),
-    [("S", 0), ("STAT", 0), ("A", 1), ("T", 2), ("P", 3), ("C", 3), ("R", 5), ("", 5), ("CANARY", 5)],
+    [("S", 0), ("STAT", 0), ("A", 1), ("T", 2), ("P", 3), ("C", 4), ("R", 5), ("", 5), ("CANARY", 5)],
 )
 def test_the_priority_of_an_order_is_that_of_its_job(word: str, priority: int, house: House) -> None:
     house.hear(order(study=STUDY_UID, priority=word))
@@ -188,6 +189,8 @@ def test_an_order_before_the_images_reaches_prompt_report_and_destinations(house
     sent = encode_oru(document, house.settings.ris[0]).payload.decode()
     assert "\rORC|RE|PLC1^RIS|FIL1^RIS||IP\r" in sent
     assert f"|{ACCESSION}|RP1|SPS1|" in sent
+    assert "|FIL1^RIS|36643-5^XR Chest 2 Views^LN|" in sent
+    assert "\rTQ1|1||||||||S^Stat^HL70485\r" in sent
     (asked,) = build_sr(document).ReferencedRequestSequence
     assert (asked.PlacerOrderNumberImagingServiceRequest, asked.FillerOrderNumberImagingServiceRequest) == (
         "PLC1",

@@ -14,6 +14,7 @@ from report_samples import (
     CHECKS,
     FINDINGS,
     FLAGS,
+    PACS,
     RIS,
     SHARED,
     SYNTHETIC_MODEL,
@@ -152,7 +153,7 @@ def test_study_and_sr_are_named() -> None:
     document = make_document()
     rows = {str(row(3)(0)(0)): str(row(5)) for row in _message().segments("OBX") if str(row(2)) == "ST"}
     assert rows == {"113014": make_header().StudyInstanceUID, "SR_UID": sr_sop_instance_uid(document)}
-    assert rows["SR_UID"] == encode_sr(document).identifier
+    assert rows["SR_UID"] == encode_sr(document, PACS).identifier
 
 
 @pytest.mark.parametrize("destination", [RIS, R_SITE])

@@ -46,7 +46,9 @@ MUTATIONS = {
     "second order": ("segments", r"(OBR[^\r]*\r)", r"\1\1"),
     "other delimiters": ("MSH-2", r"MSH\|\^~", "MSH|@~"),
     "other charset": ("MSH-18", "UNICODE UTF-8", "8859/1"),
-    "unknown version": ("hl7apy", r"\|2\.5\.1\|", "|2.9|"),
+    "other version": ("MSH-12", r"\|2\.5\.1\|", "|2.9|"),
+    "asks for another acknowledgement": ("MSH-15", r"2\.5\.1\|\|\|\|", "2.5.1|||AL|"),
+    "other control ID": ("MSH-10", r"(ORU_R01)\|\w+", r"\1|OTHER"),
     "bad date": ("hl7apy", "20260801101500", "20261301101500"),
     "no message type": ("hl7apy", r"ORU\^R01\^ORU_R01", ""),
 }

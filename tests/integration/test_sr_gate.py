@@ -8,11 +8,13 @@ from pydicom.dataset import Dataset
 from report_samples import (
     FINDINGS,
     FLAGS,
+    PACS,
     SYNTHETIC_MODEL,
     make_document,
 )
 
 from dicom_node.errors import InvalidOutput
+from integration.sr_element import make_item
 from integration.sr_gate import check_sr
 from integration.structured_report import build_sr, encode_sr
 
@@ -33,6 +35,12 @@ def _item(ds: Dataset, *path: int) -> Dataset:
 
 def _set(keyword: str, value: object) -> Callable[[Dataset], object]:
     return lambda ds: setattr(ds, keyword, value)
+
+
+def _predecessor() -> Dataset:
+    report = make_item(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", ReferencedSOPInstanceUID="1.2.3")
+    series = make_item(SeriesInstanceUID="1.2.3", ReferencedSOPSequence=[report])
+    return make_item(StudyInstanceUID="1.2.3", ReferencedSeriesSequence=[series])
 
 
 MUTATIONS: dict[str, tuple[str, Callable[[Dataset], object]]] = {
@@ -59,6 +67,7 @@ MUTATIONS: dict[str, tuple[str, Callable[[Dataset], object]]] = {
     "lost text": ("finding", lambda ds: setattr(_item(ds, -1, 0), "TextValue", "The heart size is normal.")),
     "replaced text": ("finding", lambda ds: setattr(_item(ds, -1, 0), "TextValue", FINDINGS.replace("z", "?"))),
     "no finding": ("finding", lambda ds: ds.ContentSequence.pop()),
+    "a predecessor": ("Predecessor", _set("PredecessorDocumentsSequence", [_predecessor()])),
     "two findings": ("finding", lambda ds: ds.ContentSequence.append(_item(ds, -1))),
     "disclaimer last": ("first text", lambda ds: ds.ContentSequence.append(ds.ContentSequence.pop(-3))),
     "other disclaimer": ("first text", lambda ds: setattr(_item(ds, -3, 0), "TextValue", "Reviewed.")),
@@ -85,13 +94,13 @@ def test_gate_refuses(field: str, change: Callable[[Dataset], object]) -> None:
 
 @pytest.mark.parametrize(("flags", "gated"), [((), FLAGS), (FLAGS, ()), (FLAGS, FLAGS[:1]), (FLAGS, FLAGS[::-1])])
 def test_gate_refuses_other_checks_than_those_of_the_draft(flags: tuple[str, ...], gated: tuple[str, ...]) -> None:
-    payload = encode_sr(make_document(flags=flags)).payload
+    payload = encode_sr(make_document(flags=flags), PACS).payload
     with pytest.raises(InvalidOutput, match="checks"):
         check_sr(payload, make_document(flags=gated))
 
 
 def test_gate_refuses_a_synthetic_draft_that_does_not_say_so() -> None:
-    payload = encode_sr(make_document()).payload
+    payload = encode_sr(make_document(), PACS).payload
     with pytest.raises(InvalidOutput, match="is not what the draft says"):
         check_sr(payload, make_document(model=SYNTHETIC_MODEL))
 

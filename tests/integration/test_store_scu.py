@@ -129,7 +129,7 @@ def test_pacs_that_takes_no_structured_reports_rejects(tmp_path: Path) -> None:
     with LoopbackPacs(tmp_path, contexts=[build_context("1.2.840.10008.1.1")]) as pacs:
         ack = destination(pacs.port).send(sr_payload())
 
-    assert (ack.outcome, ack.code, ack.reason) == (REJECTED, "", "PACS accepts no Structured Reports.")
+    assert (ack.outcome, ack.code, ack.reason) == (REJECTED, "", "PACS accepts no objects of this kind.")
 
 
 @pytest.mark.usefixtures("_strict_acceptor")

@@ -235,7 +235,7 @@ def test_a_source_without_end_is_told_to_stop(
             yield PENDING, study("one")
         yield CANCELLED, None
 
-    monkeypatch.setattr(query, "_MOST_ANSWERS", 20)  # 5000 take a pynetdicom more than a minute
+    monkeypatch.setattr(query, "MOST_ANSWERS", 20)  # 5000 take a pynetdicom more than a minute
     with source_that(endless) as source, associated(source, None, calling_ae="CXRNODE") as assoc:  # type: ignore[arg-type]
         assert len(find(assoc, source, "STUDY", KEYS)) == 20
         assert find(assoc, source, "STUDY", KEYS)  # the association goes on

@@ -26,7 +26,6 @@ from dicom_node.storage import InstanceStore
 
 PLACE = "1.2.840.10008.5.1.4.1.1.1"  # Computed Radiography: not what the films are
 NEVER_CAME: Pair = (DX, "1.2.9999")
-CONFORMANCE = (Path(__file__).parents[2] / "deploy/conformance.md").read_text(encoding="utf-8")
 
 
 @dataclass

@@ -40,12 +40,38 @@ def test_the_first_instance_makes_study_series_and_instance(sessions: Sessions) 
     assert moves_of(sessions, "study") == [("", "receiving")]
 
 
-def test_the_rows_hold_no_name_and_no_patient_id(sessions: Sessions) -> None:
+def test_the_rows_hold_no_name_and_the_patient_id_but_once(sessions: Sessions) -> None:
     with sessions.begin() as session:
         receive(session)
-    for model in (Study, Series, Instance):
+    assert "PHI" not in str(only(sessions, Study).model_dump())
+    for model in (Series, Instance):
         assert "CANARY" not in str(only(sessions, model).model_dump())
     assert len(only(sessions, Instance).patient_key) == 64
+
+
+def test_a_study_begins_with_what_its_first_object_says_of_order_and_patient(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        receive(session, AccessionNumber=" ACC  1 ", PatientID="P1", IssuerOfPatientID="HOSP")
+        receive(session, SOPInstanceUID=OTHER_UID, AccessionNumber="ACC2", PatientID="P2")
+    study = only(sessions, Study)
+    assert (study.accession_number, study.patient_id, study.issuer_of_patient_id) == ("ACC 1", "P1", "HOSP")
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"AccessionNumber": None},
+        {"AccessionNumber": "A" * 65},  # half of it would be another study's, and an index has its limits
+        {"AccessionNumber": "A" * 5_000},
+        {"AccessionNumber": "Größe", "SpecificCharacterSet": "ISO_IR 100"},
+    ],
+)
+def test_a_number_that_is_absent_too_long_or_in_a_character_set_waits_for_who_drafts_the_image(
+    elements: dict[str, str | None], sessions: Sessions
+) -> None:
+    with sessions.begin() as session:
+        receive(session, **elements)
+    assert (only(sessions, Study).accession_number, only(sessions, Study).patient_id) == ("", "CANARY-ID")
 
 
 def test_a_second_image_joins_its_series_and_keeps_the_study_open(sessions: Sessions) -> None:

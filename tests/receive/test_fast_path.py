@@ -176,7 +176,7 @@ def test_who_breaks_the_protocol_is_aborted_at_once(bad: bytes, port: int, recei
 def test_who_falls_silent_is_hung_up_on(
     said: bytes, is_associated: bool, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scp, "_ACSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(scp, "ACSE_TIMEOUT_S", 0.3)
     impatient = settings.model_copy(update={"network_timeout_s": 0.3})
     with listening(impatient, receiver) as server, RawPeer(bound_port(server)) as peer:
         if is_associated:
@@ -220,7 +220,7 @@ def test_who_hangs_up_without_asking_leaves_no_thread(settings: Settings, receiv
 def test_silent_connections_take_no_place_from_others(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "_MOST_SILENT", 10)
+    monkeypatch.setattr(listener, "MOST_SILENT", 10)
     narrow = settings.model_copy(update={"max_associations": 2})
     with listening(narrow, receiver) as server, ExitStack() as silent:
         port = bound_port(server)

@@ -318,7 +318,7 @@ def test_fifty_silent_connections_hold_up_nobody_and_are_hung_up_on(port: int, c
 def test_silent_connections_of_many_addresses_are_bounded_together(
     port: int, client_tls: Tls, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listener, "_MOST_SILENT_IN_ALL", 4)
+    monkeypatch.setattr(listener, "MOST_SILENT_IN_ALL", 4)
     with ExitStack() as silent:
         for number in range(1, 5):
             silent.enter_context(RawPeer(port, source=f"127.0.0.{number}"))

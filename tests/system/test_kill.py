@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-RANDOM_KILLS = int(os.environ.get("KILLS", "50"))
+RANDOM_KILLS = int(os.environ.get("KILLS", "25"))  # on each backend: 50 with every run of the tests
 SENDERS = 2
 
 # Every step between receiving and acknowledgement, by role, in the order of the data's way.

@@ -60,8 +60,8 @@ def test_who_falls_silent_loses_the_place(settings: Settings, receiver: Receiver
 def test_who_asks_for_nothing_is_hung_up_on(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_SILENCE_S", 0.2)
-    monkeypatch.setattr(server, "_MOST_SILENT", 2)
+    monkeypatch.setattr(server, "SILENCE_S", 0.2)
+    monkeypatch.setattr(server, "MOST_SILENT", 2)
     with serving(settings, receiver) as port:
         for words in (b"", b"POST /dicom-web/studies HTTP/1.1\r\nHost:"):
             with socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as silent:
@@ -70,7 +70,7 @@ def test_who_asks_for_nothing_is_hung_up_on(
 
 
 def test_who_opens_connections_without_end_is_hung_up_on(port: int) -> None:
-    opened = [socket.create_connection(("127.0.0.1", port), timeout=LONG_S) for _ in range(server._MOST_SILENT + 1)]
+    opened = [socket.create_connection(("127.0.0.1", port), timeout=LONG_S) for _ in range(server.MOST_SILENT + 1)]
     try:
         assert closes(opened[-1])
         opened[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n")
@@ -90,7 +90,7 @@ def closes(connection: socket.socket) -> bool:
 def test_a_refused_body_is_not_read_for_ever(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_SILENCE_S", 0.2)
+    monkeypatch.setattr(server, "SILENCE_S", 0.2)
     guarded = settings.model_copy(update={"stow_clients": {"PACS": SecretStr("s3cret-of-the-pacs!")}})
     with serving(guarded, receiver) as port, pytest.raises(ConnectionError):
         send_for_ever(port)

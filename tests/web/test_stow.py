@@ -227,7 +227,7 @@ def test_what_was_received_whole_stays_stored_when_the_rest_is_cut_off(port: int
 def test_more_parts_than_a_request_may_have_are_told_so(
     port: int, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload, "_MOST_PARTS", 1)
+    monkeypatch.setattr(upload, "MOST_PARTS", 1)
     assert Answer(port, body_of(b"no DICOM", film())).status == 413
     answer = Answer(port, body_of(film("1.2.1"), film("1.2.2")))
     assert (answer.status, answer[STORED], answer[OTHER]) == (202, ["1.2.1"], [OUT_OF_RESOURCES])

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from doubles import FINDINGS, IDENTITY, NOON, FakeWriter, FrozenClock
 from films import make_dx
@@ -13,15 +14,18 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, select
 from waiting import in_threads
 
+from dicom_node.attention import maps_from_png
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
 from dicom_node.flags import flags_from_json
+from dicom_node.labels import labels_from_json
 from dicom_node.lifecycle import put_back
 from dicom_node.models import Delivery, Instance, Job, Report, Study
 from dicom_node.states import JobState
 from dicom_node.storage import InstanceStore
 from workers.inference import Reader, infer
+from workers.labelling.labeller import label
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example"}
 RIS = {"name": "ris", "host": "ris.example"}
@@ -72,6 +76,24 @@ def test_the_model_is_given_the_image_of_the_file(reader: Reader) -> None:
     assert image.dtype == "uint8"
 
 
+def test_the_draft_is_stored_with_what_the_labeller_found_in_it(reader: Reader) -> None:
+    queue(reader)
+    infer(replace(reader, writer=FakeWriter(findings=replace(FINDINGS, text="No effusion."))))
+    labels = labels_from_json(only(reader.sessions, Report).labels)
+    assert labels == label("No effusion.")
+    assert labels is not None
+    assert [each.finding.meaning for each in labels.labels] == ["Pleural effusion"]
+
+
+def test_the_draft_is_stored_with_where_the_model_looked(reader: Reader) -> None:
+    maps = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    queue(reader)
+    infer(replace(reader, writer=FakeWriter(findings=replace(FINDINGS, attention=maps))))
+    kept = only(reader.sessions, Report).attention
+    assert kept is not None
+    np.testing.assert_array_equal(maps_from_png(kept), maps)
+
+
 def test_without_destinations_the_draft_is_kept_and_the_job_done(reader: Reader) -> None:
     queue(reader)
     infer(replace(reader, settings=Settings(data_dir=reader.settings.data_dir)))
@@ -87,6 +109,10 @@ def test_without_destinations_the_draft_is_kept_and_the_job_done(reader: Reader)
         ({"BodyPartExamined": "ABDOMEN"}, "not a radiograph of the chest (body part ABDOMEN)"),
         ({"Manufacturer": "CXRNODE"}, "only results of this node"),
         ({"PixelData": None}, "no pixel data"),
+        (
+            {"PatientOrientation": ["R", "F"]},
+            "stored mirrored or turned, so that its sides would be read wrongly (rows to R, columns to F)",
+        ),
         ({"ViewPosition": "CANARY^PHI"}, "no frontal view (view of another name)"),
     ],
 )

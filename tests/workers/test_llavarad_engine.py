@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_model import PLACES, write_tiny_model
 
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
+from dicom_node.sentences import find_sentences
 from workers.llavarad.checkpoint import write_manifest
 from workers.llavarad.engine import Engine, Writer
 from workers.llavarad.model import LlavaRad
@@ -185,3 +186,11 @@ def test_two_makers_of_the_demonstration_model_do_not_collide(tmp_path: Path) ->
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 def test_engine_runs_on_a_gpu(folder: Path) -> None:
     assert Engine.load(folder, device="cuda").write_findings(radiograph(0), None).token_count == len(PLACES)
+
+
+def test_findings_carry_a_map_of_attention_for_each_sentence(engine: Engine) -> None:
+    findings = engine.write_findings(radiograph(1), "cough")
+
+    assert findings.attention is not None
+    assert len(findings.attention) == len(find_sentences(findings.text)) == 2
+    assert findings.attention.max(axis=(1, 2)).tolist() == [255, 255]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dicom_node.flags import Flag, FlagKind, Span
+from dicom_node.sentences import find_sentences
 from workers.llavarad.contradiction import find_contradictions
 
 # Of the area. A 35 × 43 cm film loses more (19 %), from its ends: an apex or an angle may lie there.
@@ -105,7 +106,6 @@ _COMMUNICATION = _rule(
     r"\bwet read\b|\btime of (?:discovery|observation|review|dictation|interpretation)\b",
 )
 _MASK = re.compile(r"_{2,}|\[\*\*.*?\*\*\]|\bX{3,}\b|\[redacted\]|<unk>")  # MIMIC-CXR, MIMIC-III, Open-I
-_SENTENCE = re.compile(r"(?:[^.!?\n]|\.(?=\d)|(?<=\bDr)\.|(?<=\bMr)\.)+[.!?]*")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # Words in a row that are written again at once: how often is too often. "very, very" and list-like phrases pass.
 _LOOPS = tuple((length, 3 if length < 4 else 2) for length in range(1, 21))
@@ -114,7 +114,7 @@ _CHARACTER_LOOP = re.compile(r"([^\s_])\1{7,}")
 
 
 def _wording(text: str) -> Iterable[Flag]:
-    communications = [span for span in _sentences(text) if _COMMUNICATION.search(text, *span)]
+    communications = [span for span in find_sentences(text) if _COMMUNICATION.search(text, *span)]
     for kind, begin, spans in (
         (FlagKind.COMPARISON, "Compares with earlier images, which the model has not seen", _spans(_COMPARISON, text)),
         (FlagKind.MEASUREMENT, "States a size, which the model cannot know", _spans(_MEASUREMENT, text)),
@@ -157,12 +157,6 @@ def _spans(rule: re.Pattern[str], text: str) -> list[Span]:
     return [match.span() for match in rule.finditer(text)]
 
 
-def _sentences(text: str) -> list[Span]:
-    """Without the blanks around them."""
-    spans = (match.span() for match in _SENTENCE.finditer(text))
-    return [(end - len(text[start:end].lstrip()), end) for start, end in spans if text[start:end].strip()]
-
-
 def _repetitions(text: str) -> list[Span]:
     """Loops, then sentences that were written before."""
     loops = [*_spans(_CHARACTER_LOOP, text), *_word_loops(text)]
@@ -192,7 +186,7 @@ def _repeats(words: Sequence[str], start: int, length: int) -> int:
 def _repeated_sentences(text: str) -> list[Span]:
     seen: set[tuple[str, ...]] = set()
     repeated = []
-    for start, end in _sentences(text):
+    for start, end in find_sentences(text):
         words = tuple(_WORD.findall(text[start:end].lower()))
         if words in seen and len(words) >= _MIN_REPEATED_WORDS:
             repeated.append((start, end))

@@ -1,6 +1,6 @@
 """What an engine gives and says of itself: without torch, so that the parent of the model's process stays light."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,8 @@ class Findings:
     seconds: float
     # Share of the image's area, 0 to 1, that the model did not see.
     cropped_fraction: float
+    # (sentences, side, side) uint8: where it looked in the centre square while it wrote each sentence of the text.
+    attention: NDArray[np.uint8] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""Deliveries: how they begin, what overtakes what, what is cancelled for what, and what a peer may have by now."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import ColumnElement, exists
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from dicom_node.config import Settings
+from dicom_node.lifecycle import advance, begin
+from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.settlement import settle_job
+from dicom_node.states import WITHDRAWALS, DeliveryState
+
+ACKNOWLEDGED = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+
+
+def add_deliveries(session: Session, settings: Settings, report: Report, now: datetime, *, priority: int) -> None:
+    """The outbox of a new draft: a row for each destination and kind."""
+    for destination, kind in settings.deliveries:
+        row = Delivery(
+            report_id=cast(int, report.id),
+            kind=kind,
+            destination=destination,
+            priority=priority,
+            wants_commitment=destination in settings.committing,
+            due_at=now,
+            created_at=now,
+        )
+        begin(session, row, now, reason=f"for {destination}")
+
+
+def may_have_arrived(delivery: Delivery) -> bool:
+    """Whether its peer may have the draft: it said so, or it is being sent, or went out and was not answered."""
+    went_out = delivery.payload is not None and not delivery.ack_code
+    return delivery.kind not in WITHDRAWALS and (
+        delivery.state in ACKNOWLEDGED or delivery.state == DeliveryState.SENDING or went_out
+    )
+
+
+def none_on_its_way() -> ColumnElement[bool]:
+    """Of a delivery: nothing of its study is being sent to its destination. So nothing overtakes what is older."""
+    sending, report, job = aliased(Delivery), aliased(Report), aliased(Job)
+    own_report, own_job = aliased(Report), aliased(Job)
+    others = (
+        select(sending.id)
+        .join(report, col(report.id) == col(sending.report_id))
+        .join(job, col(job.id) == col(report.job_id))
+        .join(own_job, col(own_job.study_id) == col(job.study_id))
+        .join(own_report, col(own_report.job_id) == col(own_job.id))
+        .where(col(own_report.id) == col(Delivery.report_id))
+        .where(col(sending.destination) == col(Delivery.destination), col(sending.state) == DeliveryState.SENDING)
+    )
+    return ~exists(others.correlate(Delivery))
+
+
+def cancel_pending(session: Session, reports: Iterable[Report], now: datetime, reason: str) -> None:
+    """What of these drafts was not sent yet is not sent any more; what is being sent looks for itself."""
+    ours = col(Delivery.report_id).in_([report.id for report in reports])
+    pending = select(Delivery).where(ours, Delivery.state == DeliveryState.PENDING)
+    for delivery in session.exec(pending.where(col(Delivery.kind).not_in(WITHDRAWALS))).all():
+        if advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=reason):
+            settle_job(session, delivery, now)
+
+
+def reports_of(session: Session, study: Study) -> list[Report]:
+    """The drafts of a study, oldest first."""
+    ours = select(Report).join(Job).where(Job.study_id == study.id)
+    return list(session.exec(ours.order_by(col(Job.revision))))

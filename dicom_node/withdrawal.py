@@ -1,0 +1,109 @@
+"""Withdrawing the drafts of a study: what is pending stops, and who has one is told not to use it."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import cast
+
+from sqlmodel import Session, col, select
+
+from dicom_node.config import Settings
+from dicom_node.deliveries import may_have_arrived, reports_of
+from dicom_node.errors import Permanent
+from dicom_node.lifecycle import advance, begin, note
+from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.settlement import settle_job
+from dicom_node.states import DRAFTING_JOB_STATES, WITHDRAWN, DeliveryKind, DeliveryState, JobState
+
+_STOPPED = (DeliveryState.PENDING, DeliveryState.FAILED)
+_URGENT = 0  # Delivery.priority
+
+
+def withdraw(session: Session, settings: Settings, study_id: int, reason: str, now: datetime) -> list[str]:
+    """Withdraw every draft of a study that stands, and the one under way. Returns who is told and who is not, in words.
+
+    Raises Permanent when there is nothing to withdraw, or not any more. An image that comes later makes a new draft.
+    """
+    study = session.get(Study, study_id, with_for_update=True)
+    if study is None:
+        raise Permanent(f"study {study_id} does not exist")
+    is_stopped = _stop_drafting(session, study, now)
+    reports = reports_of(session, study)
+    standing = [report for report in reports if report.withdrawn_at is None]
+    if not standing and not is_stopped:
+        raise Permanent(f"study {study_id}: {'its drafts were withdrawn already' if reports else 'it has no draft'}")
+    note(session, study, now, f"an operator withdrew its drafts: {reason}")
+    sentences = list(dict.fromkeys(_withdraw_reports(session, settings, standing, reason, now)))
+    for sentence in sentences:
+        note(session, study, now, sentence)
+    return sentences or ["nobody has a draft of it"]
+
+
+def _stop_drafting(session: Session, study: Study, now: datetime) -> bool:
+    """Its worker, if it has one, finds the job answered when it wants to store the draft."""
+    drafting = select(Job).where(Job.study_id == study.id, col(Job.state).in_(DRAFTING_JOB_STATES))
+    jobs = session.exec(drafting.with_for_update()).all()
+    return any([advance(session, job, JobState.SKIPPED, now=now, reason=WITHDRAWN) for job in jobs])
+
+
+def _withdraw_reports(
+    session: Session, settings: Settings, reports: list[Report], reason: str, now: datetime
+) -> Iterator[str]:
+    """Newest first: of a RIS the newest message alone is cancelled, which took the place of those before."""
+    told: set[str] = set()
+    for report in reversed(reports):
+        report.withdrawn_at, report.withdrawal_reason = now, reason
+        session.add(report)
+        for destination in _stop_deliveries(session, report, now):
+            kind, words = _way_to_tell(settings, destination)
+            if kind == DeliveryKind.REJECTION or destination not in told:
+                yield f"{destination} {words}"
+                _tell(session, report, destination, kind, now)
+            told.add(destination)
+        _settle(session, report, now)
+
+
+def _stop_deliveries(session: Session, report: Report, now: datetime) -> list[str]:
+    """Cancel what can be cancelled. Returns the destinations that have the draft, or may have it."""
+    # Locked: what a relay has claimed in this moment is seen as claimed.
+    ours = select(Delivery).where(Delivery.report_id == report.id).order_by(col(Delivery.id)).with_for_update()
+    deliveries = session.exec(ours.execution_options(populate_existing=True)).all()
+    there = list(dict.fromkeys(each.destination for each in deliveries if may_have_arrived(each)))
+    for delivery in deliveries:
+        delivery.wants_commitment = False
+        session.add(delivery)
+        if delivery.state in _STOPPED:
+            advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=WITHDRAWN)
+    return there
+
+
+def _way_to_tell(settings: Settings, destination: str) -> tuple[DeliveryKind | None, str]:
+    """The kind of what tells this destination, None for nothing; and words that follow its name."""
+    pacs = next((each for each in settings.pacs if each.name == destination), None)
+    if pacs is not None and pacs.rejection_notes:
+        return DeliveryKind.REJECTION, "is told by a rejection note"
+    if pacs is not None:
+        return None, "was not told: it does not take rejection notes"
+    ris = next((each for each in settings.ris if each.name == destination), None)
+    if ris is not None and ris.cancellations:
+        return DeliveryKind.CANCELLATION, "is told by a cancelling ORU"
+    return None, f"was not told: {'it does not take cancellations' if ris else 'it is not in the settings'}"
+
+
+def _tell(session: Session, report: Report, destination: str, kind: DeliveryKind | None, now: datetime) -> None:
+    if kind is None:
+        return
+    row = Delivery(
+        report_id=cast(int, report.id), kind=kind, destination=destination, priority=_URGENT, due_at=now, created_at=now
+    )
+    begin(session, row, now, reason=f"tells {destination} that the draft was withdrawn")
+
+
+def _settle(session: Session, report: Report, now: datetime) -> None:
+    """The job is open again while somebody has to be told, and a failure to deliver the draft needs nobody any more."""
+    job = session.get_one(Job, report.job_id, with_for_update=True)
+    deliveries = session.exec(select(Delivery).where(Delivery.report_id == report.id).order_by(col(Delivery.id))).all()
+    is_open = any(each.state == DeliveryState.PENDING for each in deliveries)
+    if job.state == JobState.FAILED or (job.state == JobState.DONE and is_open):
+        advance(session, job, JobState.REPORTED, now=now, reason=WITHDRAWN)
+    if deliveries:
+        settle_job(session, deliveries[-1], now)

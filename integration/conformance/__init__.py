@@ -1,0 +1,1 @@
+"""The DICOM conformance statement (PS3.2) and HL7 profile: prose of `statement.md`, facts of the code's own tables."""

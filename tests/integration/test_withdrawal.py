@@ -1,0 +1,342 @@
+"""A draft that is withdrawn: what is pending stops, and who has it is told, once and as the same bytes."""
+
+from datetime import timedelta
+from io import BytesIO
+from typing import Any
+
+import pytest
+from doubles import DELIVERED, NOON, REJECTED, RETRY, FakeDestination, FakeWriter, FrozenClock
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from rows import add_job, add_study, all_of, only, receive
+from sqlmodel import select
+
+from dicom_node.config import Settings
+from dicom_node.database import Sessions
+from dicom_node.errors import Permanent
+from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.operator import retry
+from dicom_node.states import SUPERSEDED, WITHDRAWN, DeliveryKind
+from dicom_node.storage import InstanceStore
+from dicom_node.timeline import study_status, timeline
+from dicom_node.withdrawal import withdraw
+from integration.destinations import Ack, Encoded
+from integration.document import ReportDocument
+from integration.relay import Teller, deliver_due
+from integration.store_scu import StoreScu
+from workers.inference import Reader, infer
+
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example", "rejection_notes": True}
+QUIET = {"name": "quiet", "ae_title": "QUIET", "host": "quiet.example"}
+RIS = {"name": "ris", "host": "ris.example", "cancellations": True}
+
+
+class Recording(FakeDestination):
+    """A PACS that is sent the real objects, and answers what the test wants."""
+
+    def __init__(self, settings: Settings, name: str, kind: DeliveryKind) -> None:
+        super().__init__(name, kind)
+        pacs = next(each for each in settings.pacs if each.name == name)
+        self._encoder = StoreScu(pacs, settings.ae_title, kind)
+
+    def encode(self, document: ReportDocument) -> Encoded:
+        self.documents.append(document)
+        return self._encoder.encode(document)
+
+    def objects(self) -> list[Dataset]:
+        return [dcmread(BytesIO(payload)) for payload in self.sent]
+
+
+class House:
+    """A node with two PACS and a RIS, of which one PACS takes no rejection notes."""
+
+    def __init__(self, sessions: Sessions, settings: Settings) -> None:
+        self.settings = Settings(data_dir=settings.data_dir, pacs=[PACS, QUIET], ris=[RIS], max_delivery_attempts=3)
+        self.sessions, self.clock = sessions, FrozenClock()
+        self.store = InstanceStore(settings.instances_dir)
+        self.writer = FakeWriter()
+        self.reader = Reader(sessions, self.store, self.writer, self.settings, self.clock)
+        self.teller = Teller(sessions, self.store, self.settings, self.clock)
+        self.pacs = Recording(self.settings, "pacs", DeliveryKind.SR)
+        self.notes = Recording(self.settings, "pacs", DeliveryKind.REJECTION)
+        self.quiet = Recording(self.settings, "quiet", DeliveryKind.SR)
+        self.ris = FakeDestination("ris", DeliveryKind.ORU)
+        self.cancellations = FakeDestination("ris", DeliveryKind.CANCELLATION)
+
+    def receive(self, **elements: Any) -> None:
+        """A film, and its job."""
+        with self.sessions.begin() as session:
+            receive(session, self.store, **elements)
+            study = session.exec(select(Study)).one()
+            study.state = "complete"
+            add_job(session, study, revision=len(session.exec(select(Job)).all()) + 1)
+
+    def draft(self) -> None:
+        assert infer(self.reader)
+
+    def tell(self, *destinations: FakeDestination) -> None:
+        for each in destinations:
+            while deliver_due(self.teller, each):
+                pass
+
+    def withdraw(self, reason: str = "drafted for the wrong patient") -> list[str]:
+        with self.sessions.begin() as session:
+            return withdraw(session, self.settings, session.exec(select(Study.id)).one(), reason, self.clock())
+
+    def deliveries(self) -> dict[tuple[str, str], str]:
+        """State by destination and kind, of the newest draft that has one."""
+        return {(each.destination, each.kind): each.state for each in all_of(self.sessions, Delivery)}
+
+    def jobs(self) -> list[str]:
+        return [each.state for each in all_of(self.sessions, Job)]
+
+    def status(self) -> tuple[str, str]:
+        with self.sessions() as session:
+            found = study_status(session, session.exec(select(Study)).one())
+            return found.where, found.why
+
+
+@pytest.fixture
+def house(sessions: Sessions, settings: Settings) -> House:
+    return House(sessions, settings)
+
+
+@pytest.fixture
+def told(house: House) -> House:
+    """Everybody has the draft."""
+    house.receive()
+    house.draft()
+    house.tell(house.pacs, house.quiet, house.ris)
+    assert house.jobs() == ["done"]
+    return house
+
+
+def test_who_has_a_draft_that_is_withdrawn_is_told_where_the_site_allows_it(told: House) -> None:
+    assert told.withdraw() == [
+        "pacs is told by a rejection note",
+        "quiet was not told: it does not take rejection notes",
+        "ris is told by a cancelling ORU",
+    ]
+    assert told.status() == (
+        "reported",
+        "withdrawn (drafted for the wrong patient): pacs delivered; quiet delivered; ris delivered; "
+        "pacs rejection pending; ris cancellation pending",
+    )
+    told.tell(told.notes, told.cancellations)
+    (note,), (sr,) = told.notes.objects(), told.pacs.objects()
+    (study,) = note.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    (named,) = series.ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == sr.SOPInstanceUID
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (sr.StudyInstanceUID, sr.SeriesInstanceUID)
+    assert len(told.cancellations.sent) == 1
+    assert told.status() == ("done", f"withdrawn (drafted for the wrong patient): {WITHDRAWN}")
+
+
+def test_a_withdrawal_is_in_the_timeline_and_with_the_draft(told: House) -> None:
+    told.clock.forward(60)
+    told.withdraw()
+    report = only(told.sessions, Report)
+    assert (report.withdrawn_at, report.withdrawal_reason) == (
+        NOON + timedelta(seconds=60),
+        "drafted for the wrong patient",
+    )
+    with told.sessions() as session:
+        story = [moment.what.split(": ", 1)[1] for moment in timeline(session, session.exec(select(Study)).one())]
+    assert story[-7:] == [
+        "complete (an operator withdrew its drafts: drafted for the wrong patient)",
+        "pending (tells pacs that the draft was withdrawn)",
+        "pending (tells ris that the draft was withdrawn)",
+        "done → reported (the draft was withdrawn)",
+        "complete (pacs is told by a rejection note)",
+        "complete (quiet was not told: it does not take rejection notes)",
+        "complete (ris is told by a cancelling ORU)",
+    ]
+
+
+def test_what_is_pending_stops_and_who_never_had_it_is_not_told(house: House) -> None:
+    house.receive()
+    house.draft()
+    house.tell(house.pacs)
+    assert house.withdraw() == ["pacs is told by a rejection note"]
+    house.tell(house.quiet, house.ris, house.notes, house.cancellations)
+    assert (house.quiet.sent, house.ris.sent, house.cancellations.sent) == ([], [], [])
+    assert house.deliveries() == {
+        ("pacs", "sr"): "delivered",
+        ("quiet", "sr"): "cancelled",
+        ("ris", "oru"): "cancelled",
+        ("pacs", "rejection"): "delivered",
+    }
+    assert house.jobs() == ["done"]
+
+
+def test_before_anybody_has_it_a_withdrawal_ends_the_job(house: House) -> None:
+    house.receive()
+    house.draft()
+    assert house.withdraw() == ["nobody has a draft of it"]
+    assert (house.jobs(), only(house.sessions, Job).reason) == (["done"], WITHDRAWN)
+
+
+@pytest.mark.parametrize("ack", [RETRY, REJECTED])
+def test_a_failure_to_deliver_is_none_any_more(ack: Ack, house: House) -> None:
+    """Whoever refused it has nothing; whoever did not answer may have it."""
+    house.receive()
+    house.draft()
+    house.pacs.acks = (ack,)
+    house.settings = house.settings.model_copy(update={"max_delivery_attempts": 1})
+    house.teller = Teller(house.sessions, house.store, house.settings, house.clock)
+    house.tell(house.pacs, house.quiet, house.ris)
+    assert house.jobs() == ["failed"]
+    sentences = house.withdraw()
+    assert ("pacs is told by a rejection note" in sentences) == (ack is RETRY)
+    house.tell(house.notes, house.cancellations)
+    assert house.jobs() == ["done"]
+    assert house.deliveries()["pacs", "sr"] == "cancelled"
+
+
+def test_what_is_on_its_way_when_it_is_withdrawn_is_rejected_after_it_has_arrived(house: House) -> None:
+    house.receive()
+    house.draft()
+
+    def in_between() -> None:
+        assert "pacs is told by a rejection note" in house.withdraw()
+        house.tell(house.notes)  # waits: the report is not there yet
+        assert house.notes.sent == []
+
+    house.pacs.before = in_between
+    house.tell(house.pacs)
+    house.tell(house.notes)
+    (note,) = house.notes.objects()
+    assert len(note.ContentSequence) == 2
+    assert house.jobs() == ["done"]
+
+
+def test_what_was_refused_after_all_is_not_rejected(house: House) -> None:
+    house.receive()
+    house.draft()
+    house.pacs.acks, house.pacs.before = (REJECTED,), house.withdraw
+    house.tell(house.pacs)
+    house.tell(house.notes)
+    assert house.notes.sent == []
+    assert house.deliveries()["pacs", "rejection"] == "cancelled"
+
+
+def test_a_draft_under_way_is_not_made(house: House) -> None:
+    house.receive()
+    house.writer.before = house.withdraw
+    house.draft()
+    assert (house.jobs(), only(house.sessions, Job).reason) == (["skipped"], WITHDRAWN)
+    assert all_of(house.sessions, Report) == []
+
+
+def test_a_draft_that_waits_for_a_worker_is_not_made(house: House) -> None:
+    house.receive()
+    assert house.withdraw() == ["nobody has a draft of it"]
+    assert not infer(house.reader)
+    assert house.jobs() == ["skipped"]
+
+
+def test_a_withdrawal_that_could_not_be_told_waits_for_a_person_and_goes_out_as_the_same_bytes(told: House) -> None:
+    told.withdraw()
+    told.notes.acks = (REJECTED, DELIVERED)
+    told.tell(told.notes, told.cancellations)
+    assert told.status()[0] == "failed"
+    with told.sessions.begin() as session:
+        assert retry(session, session.exec(select(Study.id)).one(), told.clock()) == "sends again to pacs"
+    told.tell(told.notes)
+    first, second = told.notes.sent
+    assert (first == second, told.jobs()) == (True, ["done"])
+
+
+def test_a_second_withdrawal_is_refused_and_changes_nothing(told: House) -> None:
+    told.withdraw()
+    before = len(all_of(told.sessions, Delivery))
+    with pytest.raises(Permanent, match="its drafts were withdrawn already"):
+        told.withdraw("again")
+    assert len(all_of(told.sessions, Delivery)) == before
+    assert only(told.sessions, Report).withdrawal_reason == "drafted for the wrong patient"
+
+
+def test_a_study_without_a_draft_has_none_to_withdraw(house: House) -> None:
+    with house.sessions.begin() as session:
+        add_study(session)
+    with pytest.raises(Permanent, match="it has no draft"):
+        house.withdraw()
+    with house.sessions.begin() as session, pytest.raises(Permanent, match="study 4711 does not exist"):
+        withdraw(session, house.settings, 4711, "none", NOON)
+
+
+def test_of_several_drafts_each_object_is_rejected_and_the_newest_message_cancelled(house: House) -> None:
+    for number, view in enumerate(["AP", "PA"]):
+        house.receive(SOPInstanceUID=f"1.2.{number}", ViewPosition=view)
+        house.draft()
+        house.tell(house.pacs, house.ris)
+    assert house.withdraw() == ["pacs is told by a rejection note", "ris is told by a cancelling ORU"]
+    house.tell(house.notes, house.cancellations)
+    assert (len(house.pacs.sent), len(house.notes.sent)) == (2, 2)
+    assert [document.revision for document in house.cancellations.documents] == [2]
+    assert house.jobs() == ["done", "done"]
+
+
+def test_a_withdrawal_is_told_whatever_else_came_since(told: House) -> None:
+    """Of another patient's object in the study all the more."""
+    told.receive(SOPInstanceUID="1.2.3", PatientID="CANARY-OTHER")
+    told.withdraw()
+    told.tell(told.notes, told.cancellations)
+    assert (len(told.notes.sent), len(told.cancellations.sent)) == (1, 1)
+
+
+def test_what_waits_for_its_commitment_is_not_asked_for_any_more(house: House) -> None:
+    house.receive()
+    house.draft()
+    with house.sessions.begin() as session:
+        for delivery in session.exec(select(Delivery)):
+            delivery.wants_commitment = True
+    house.tell(house.pacs)
+    house.withdraw()
+    house.tell(house.notes)
+    assert house.jobs() == ["done"]
+
+
+def test_a_newer_draft_stops_what_is_pending_of_the_older_one(house: House) -> None:
+    house.receive(ViewPosition="AP")
+    house.draft()
+    house.tell(house.pacs)
+    house.ris.acks = (RETRY,)
+    house.tell(house.ris)
+    house.receive(SOPInstanceUID="1.2.3", ViewPosition="PA")
+    house.draft()
+    older = all_of(house.sessions, Delivery)[:3]
+    assert [(each.state, each.reason) for each in older[1:]] == [("cancelled", SUPERSEDED)] * 2
+    assert (all_of(house.sessions, Job)[0].state, all_of(house.sessions, Job)[0].reason) == ("done", SUPERSEDED)
+    house.ris.acks = (DELIVERED,)
+    house.tell(house.pacs, house.quiet, house.ris)
+    first, second = house.pacs.documents
+    assert (first.predecessor, second.predecessor is not None) == (None, True)
+    sent = house.pacs.objects()
+    assert second.predecessor is not None
+    assert second.predecessor.sop_instance_uid == sent[0].SOPInstanceUID
+    assert (second.predecessor.revision, second.predecessor.drafted_at) == (1, NOON)
+    assert [document.predecessor for document in house.quiet.documents] == [None]  # it never had the first
+    assert [document.predecessor for document in house.ris.documents[1:]] == [None]
+
+
+def test_an_older_draft_on_its_way_is_not_overtaken(house: House) -> None:
+    house.receive(ViewPosition="AP")
+    house.draft()
+    second = Recording(house.settings, "pacs", DeliveryKind.SR)
+
+    def in_between() -> None:
+        house.pacs.before = lambda: None
+        house.receive(SOPInstanceUID="1.2.3", ViewPosition="PA")
+        house.draft()
+        house.tell(second)
+        assert second.sent == []
+
+    house.pacs.acks, house.pacs.before = (RETRY,), in_between
+    assert deliver_due(house.teller, house.pacs)
+    house.clock.forward(3_600)
+    house.tell(second)
+    assert [(each.revision) for each in second.documents] == [2]
+    first = all_of(house.sessions, Delivery)[0]
+    assert (first.state, first.reason, len(house.pacs.sent)) == ("cancelled", SUPERSEDED, 1)

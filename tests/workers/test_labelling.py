@@ -1,0 +1,168 @@
+"""What the rule-based labeller reads from free text, and from the words of the phantom model."""
+
+from importlib.resources import files
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.sr._concepts_dict import concepts
+
+from dicom_node.labels import Laterality, Presence, labels_from_json, labels_to_json
+from workers.labelling import labeller as module
+from workers.labelling.findings import FINDINGS, Finding
+from workers.labelling.labeller import label, labeller
+from workers.phantom.case import SIDELESS, Kind, Side, draw_case
+from workers.phantom.reading import read_findings
+from workers.phantom.words import write_findings
+
+ABSENT, PRESENT, OPEN = "absent", "present", "undetermined"
+
+SENTENCES = {
+    "There is a small left pleural effusion.": [("Pleural effusion", PRESENT, "left")],
+    "No pneumothorax.": [("Pneumothorax", ABSENT, "")],
+    "No focal consolidation, pleural effusion, or pneumothorax.": [
+        ("Lung consolidation", ABSENT, ""),
+        ("Pneumothorax", ABSENT, ""),
+        ("Pleural effusion", ABSENT, ""),
+    ],
+    "No pneumothorax. Small right effusion with adjacent atelectasis.": [
+        ("Atelectasis", PRESENT, ""),
+        ("Pneumothorax", ABSENT, ""),
+        ("Pleural effusion", PRESENT, "right"),
+    ],
+    "Lungs are clear without effusion.": [
+        ("Opacity", ABSENT, ""),
+        ("Pulmonary edema", ABSENT, ""),
+        ("Lung consolidation", ABSENT, ""),
+        ("Pleural effusion", ABSENT, ""),
+    ],
+    "Lungs are clear except for a right nodule.": [("Nodule", PRESENT, "right")],
+    # Uncertainty
+    "Left basilar opacity may represent atelectasis or pneumonia.": [
+        ("Opacity", PRESENT, "left"),
+        ("Pneumonia", OPEN, ""),
+        ("Atelectasis", OPEN, ""),
+    ],
+    "Consolidation concerning for pneumonia.": [("Lung consolidation", PRESENT, ""), ("Pneumonia", OPEN, "")],
+    "A small pneumothorax cannot be excluded.": [("Pneumothorax", OPEN, "")],
+    "Possible tiny left effusion.": [("Pleural effusion", OPEN, "left")],
+    "Borderline cardiomegaly.": [("Cardiomegaly", OPEN, "")],
+    # Denials of a part, and what only sounds like a denial
+    "No large pleural effusion.": [],
+    "No displaced rib fracture.": [],
+    "No new consolidation.": [],
+    "No change in left effusion.": [("Pleural effusion", PRESENT, "left")],
+    "The left effusion is unchanged.": [("Pleural effusion", PRESENT, "left")],
+    # What is gone
+    "The right pneumothorax has resolved.": [("Pneumothorax", ABSENT, "right")],
+    "The endotracheal tube has been removed.": [("Endotracheal tube", ABSENT, "")],
+    # Sides
+    "Opacity in the right base and effusion on the left.": [
+        ("Opacity", PRESENT, "right"),
+        ("Pleural effusion", PRESENT, "left"),
+    ],
+    "No left pneumothorax or effusion.": [("Pneumothorax", ABSENT, "left"), ("Pleural effusion", ABSENT, "left")],
+    "Bibasilar atelectasis.": [("Atelectasis", PRESENT, "bilateral")],
+    "Left effusion. Right effusion.": [("Pleural effusion", PRESENT, "bilateral")],
+    "No left effusion. No effusion.": [("Pleural effusion", ABSENT, "")],
+    "No left effusion. Right effusion.": [("Pleural effusion", PRESENT, "right")],
+    "Left PICC ends in the SVC. Right chest tube.": [
+        ("Central line", PRESENT, "left"),
+        ("Chest tube", PRESENT, "right"),
+    ],
+    # The heart
+    "The heart is mildly enlarged.": [("Cardiomegaly", PRESENT, "")],
+    "The heart is enlarged but stable.": [("Cardiomegaly", PRESENT, "")],
+    "Heart size is within normal limits.": [("Cardiomegaly", ABSENT, "")],
+    "The cardiomediastinal silhouette is normal.": [("Cardiomegaly", ABSENT, "")],
+    "Heart size is top normal.": [],
+    # Other things of the same name
+    "Soft tissue edema.": [],
+    "Pericardial effusion.": [],
+    "": [],
+    "Limited study.": [],
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SENTENCES.items())
+def test_what_a_text_says(text: str, expected: list[tuple[str, str, str]]) -> None:
+    found = label(text).labels
+    assert [(each.finding.meaning, each.presence.value, each.laterality.value) for each in found] == expected
+
+
+def test_a_label_names_the_sentence_that_says_it() -> None:
+    (effusion,) = label("The lungs are low.\nThere is a  small effusion. Stable.").labels
+    assert effusion.sentence == "There is a small effusion."
+
+
+def test_a_finding_counts_as_present_where_sentences_differ() -> None:
+    (effusion,) = label("No effusion. Possible effusion. Left effusion.").labels
+    assert (effusion.presence, effusion.sentence) == (Presence.PRESENT, "Left effusion.")
+
+
+# The phantom model's words
+
+_CODES = {
+    Kind.EFFUSION: "60046008",
+    Kind.PNEUMOTHORAX: "36118008",
+    Kind.CONSOLIDATION: "95436008",
+    Kind.CARDIOMEGALY: "8186001",
+    Kind.FRACTURE: "125605004",
+    Kind.PACEMAKER: "14106009",
+    Kind.TUBE: "26412008",
+}
+
+
+def _sides(text: str, kind: Kind) -> Laterality | None:
+    """As the phantom's own reader has them; None if it does not find the kind."""
+    sides = {side for found, side in read_findings(text) if found is kind}
+    if not sides:
+        return None
+    if kind in SIDELESS:
+        return Laterality.UNSAID
+    return Laterality.BILATERAL if sides == {*Side} else Laterality(str(sides.pop()))
+
+
+def test_it_reads_the_phantoms_words_as_the_phantoms_score_does() -> None:
+    for seed in range(400):
+        text = write_findings(draw_case(seed))
+        found = {each.finding.value: each for each in label(text).labels if each.presence is Presence.PRESENT}
+        for kind, code in _CODES.items():
+            said = found.get(code)
+            assert (said and said.laterality) == _sides(text, kind), (seed, kind)
+
+
+# Any text
+
+
+@settings(deadline=None)
+@given(st.text(st.one_of(st.sampled_from("no left effusion, may be. \n;:and with"), st.characters())))
+def test_any_text_can_be_read_and_kept(text: str) -> None:
+    labels = label(text)
+    assert labels_from_json(labels_to_json(labels)) == labels
+    assert len({each.finding for each in labels.labels}) == len(labels.labels)
+
+
+# Who it is
+
+
+def test_it_says_what_it_is() -> None:
+    assert "rule-based, for free text" in labeller().name
+    assert len(labeller().name) <= 64  # LO
+    assert len(labeller().digest) == 64
+
+
+def test_its_digest_is_over_all_its_rules() -> None:
+    sources = {path.name for path in files("workers.labelling").iterdir() if path.name.endswith(".py")}
+    assert {*module._RULES} == sources - {"__init__.py"}
+
+
+# Not in pydicom's dictionary; all but pneumonia in standards §2.4
+_FROM_ELSEWHERE = {"8186001", "95436008", "233604007", "46621007", "125605004"}
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda each: each.code.value)
+def test_code_meanings_are_those_of_the_standard(finding: Finding) -> None:
+    value, scheme, meaning = finding.code.value, finding.code.scheme_designator, finding.code.meaning
+    known = {(key, name.lower()) for entry in concepts[scheme].values() for key, (name, _) in entry.items()}
+    assert (value, meaning.lower()) in known or value in _FROM_ELSEWHERE

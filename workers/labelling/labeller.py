@@ -1,0 +1,56 @@
+"""A rule-based labeller for free text: it reads findings from a draft's words and has never seen the image."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from dicom_node.labels import Label, Labeller, Labels, Laterality, Presence
+from dicom_node.sentences import find_sentences
+from workers.labelling.findings import FINDINGS, Finding
+from workers.labelling.mentions import Mention, read_sentence
+
+NAME = "cxrnode text labeller (rule-based, for free text)"
+VERSION = "1"
+_RULES = ("findings.py", "mentions.py", "labeller.py")
+# What counts where sentences differ, as CheXpert has it: "there is" before "there may be" before "there is none".
+_STRONGEST_FIRST = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
+
+_Said = tuple[str, Mention]  # the sentence, and what it says
+
+
+def label(text: str) -> Labels:
+    """At most one label for each finding that the text speaks of, in the order of `FINDINGS`. Any text is allowed."""
+    sentences = (" ".join(text[start:end].split()) for start, end in find_sentences(text))
+    said = [(sentence, mention) for sentence in sentences for mention in read_sentence(sentence)]
+    labels = (_conclude(finding, [each for each in said if each[1].finding is finding]) for finding in FINDINGS)
+    return Labels(labeller(), tuple(found for each in labels for found in each))
+
+
+@cache
+def labeller() -> Labeller:
+    """The digest is over the source of the rules: no change of them goes unnoticed."""
+    digest = hashlib.sha256()
+    for name in _RULES:
+        digest.update(files("workers.labelling").joinpath(name).read_bytes())
+    return Labeller(NAME, VERSION, digest.hexdigest())
+
+
+def _conclude(finding: Finding, said: list[_Said]) -> list[Label]:
+    """What the text as a whole says of a finding; nothing if it does not name it."""
+    for presence in _STRONGEST_FIRST:
+        if saying := [each for each in said if each[1].presence is presence]:
+            sides = {mention.laterality for _, mention in saying}
+            sentence, _ = saying[0]
+            return [Label(finding.code, presence, _together(presence, sides), sentence)]
+    return []
+
+
+def _together(presence: Presence, sides: Iterable[Laterality]) -> Laterality:
+    """Found left and right is found on both sides; denied without a side is denied on both."""
+    if presence is Presence.ABSENT and Laterality.UNSAID in sides:
+        return Laterality.UNSAID
+    said = {side for side in sides if side is not Laterality.UNSAID}
+    if not said:
+        return Laterality.UNSAID
+    return said.pop() if len(said) == 1 else Laterality.BILATERAL
