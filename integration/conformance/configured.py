@@ -28,10 +28,10 @@ def configured_facts(settings: Settings) -> Mapping[str, str]:
         "hl7_settings": _one(settings, HL7),
         "hl7_paths_settings": _one(settings.hl7_paths, Hl7Paths.model_fields),
         "telling_settings": _one(settings, TELLING),
-        "peers_settings": _several(Peer, settings.peers),
-        "sources_settings": _several(DicomSource, {each.name: each for each in settings.sources}),
-        "pacs_settings": _several(DicomDestination, {each.name: each for each in settings.pacs}),
-        "ris_settings": _several(MllpDestination, {each.name: each for each in settings.ris}),
+        "peers_settings": _several("peers", Peer, settings.peers),
+        "sources_settings": _several("sources", DicomSource, {each.name: each for each in settings.sources}),
+        "pacs_settings": _several("pacs", DicomDestination, {each.name: each for each in settings.pacs}),
+        "ris_settings": _several("ris", MllpDestination, {each.name: each for each in settings.ris}),
     }
 
 
@@ -41,10 +41,10 @@ def _one(group: BaseModel, names: Iterable[str]) -> str:
     return table(("setting", "value", "meaning"), rows)
 
 
-def _several(model: type[BaseModel], named: Mapping[str, BaseModel]) -> str:
+def _several(setting: str, model: type[BaseModel], named: Mapping[str, BaseModel]) -> str:
     """Side by side, a column for each."""
     if not named:
-        return "None."
+        return f"`{setting}`: empty. {Settings.model_fields[setting].description}"
     rows = (
         (f"`{name}`", *(words_of(getattr(each, name)) for each in named.values()), field.description or "")
         for name, field in model.model_fields.items()

@@ -174,6 +174,12 @@ def test_peers_are_told_with_what_the_site_vouches_for() -> None:
     assert "CANARY" not in told
 
 
+def test_where_there_are_no_peers_it_is_told_who_may_come_in() -> None:
+    told = configured.configured_facts(Settings())["peers_settings"]
+    assert told.startswith("`peers`: empty. ")
+    assert told.endswith("Empty: any title, but from this machine only.")
+
+
 def test_no_secret_is_told() -> None:
     settings = Settings(
         database_url=f"postgresql+psycopg://node:{SECRET}@db/node",
