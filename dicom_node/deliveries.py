@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, exists
+from sqlalchemy import ColumnElement, exists, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -33,25 +33,34 @@ def add_deliveries(session: Session, settings: Settings, report: Report, now: da
 
 
 def may_have_arrived(delivery: Delivery) -> bool:
-    """Whether its peer may have the draft: it said so, or it is being sent, or went out and was not answered."""
-    went_out = delivery.payload is not None and not delivery.ack_code
+    """Whether its peer may have the draft: it said so, or it is being sent, or went out once and was not answered."""
+    went_out = delivery.has_gone_out or (delivery.payload is not None and not delivery.ack_code)
     return delivery.kind not in WITHDRAWALS and (
         delivery.state in ACKNOWLEDGED or delivery.state == DeliveryState.SENDING or went_out
     )
 
 
 def none_on_its_way() -> ColumnElement[bool]:
-    """Of a delivery: nothing of its study is being sent to its destination. So nothing overtakes what is older."""
-    sending, report, job = aliased(Delivery), aliased(Report), aliased(Job)
+    """Of a delivery: nothing of its study is being sent to its destination. So nothing overtakes what is older.
+
+    A draft waits for pending withdrawals, too: they are always older, and would take back the draft as well.
+    """
+    other, report, job = aliased(Delivery), aliased(Report), aliased(Job)
     own_report, own_job = aliased(Report), aliased(Job)
+    is_sent = col(other.state) == DeliveryState.SENDING
+    is_due_before = (
+        col(Delivery.kind).not_in(WITHDRAWALS)
+        & col(other.kind).in_(WITHDRAWALS)
+        & (col(other.state) == DeliveryState.PENDING)
+    )
     others = (
-        select(sending.id)
-        .join(report, col(report.id) == col(sending.report_id))
+        select(other.id)
+        .join(report, col(report.id) == col(other.report_id))
         .join(job, col(job.id) == col(report.job_id))
         .join(own_job, col(own_job.study_id) == col(job.study_id))
         .join(own_report, col(own_report.job_id) == col(own_job.id))
         .where(col(own_report.id) == col(Delivery.report_id))
-        .where(col(sending.destination) == col(Delivery.destination), col(sending.state) == DeliveryState.SENDING)
+        .where(col(other.destination) == col(Delivery.destination), or_(is_sent, is_due_before))
     )
     return ~exists(others.correlate(Delivery))
 
@@ -60,9 +69,11 @@ def cancel_pending(session: Session, reports: Iterable[Report], now: datetime, r
     """What of these drafts was not sent yet is not sent any more; what is being sent looks for itself."""
     ours = col(Delivery.report_id).in_([report.id for report in reports])
     pending = select(Delivery).where(ours, Delivery.state == DeliveryState.PENDING)
-    for delivery in session.exec(pending.where(col(Delivery.kind).not_in(WITHDRAWALS))).all():
-        if advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=reason):
-            settle_job(session, delivery, now)
+    deliveries = session.exec(pending.where(col(Delivery.kind).not_in(WITHDRAWALS))).all()
+    for delivery in deliveries:
+        advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=reason)
+    for delivery in deliveries:  # also where a relay was first: it did not see the others cancelled
+        settle_job(session, delivery, now)
 
 
 def reports_of(session: Session, study: Study) -> list[Report]:

@@ -202,7 +202,8 @@ class Delivery(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))  # encoded once, resent as it is
     identifier: str = ""  # SOP Instance UID or MSH-10
-    ack_code: str = ""  # DIMSE status as four hex digits, or MSA-1
+    ack_code: str = ""  # DIMSE status as four hex digits, MSA-1, or `destinations.NOT_SENT`
+    has_gone_out: bool = False  # in an earlier attempt: whatever a later one is answered, the peer may have it
     wants_commitment: bool = False  # ends as COMMITTED, not as DELIVERED
     transaction_uid: str = Field(default="", max_length=64, index=True)  # of the newest request for commitment
     reason: str = ""

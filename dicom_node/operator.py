@@ -46,7 +46,6 @@ def _resend(session: Session, job: Job, failed: list[Delivery], now: datetime) -
             reason="an operator asked to resend",
             due_at=now,
             attempts=0,
-            ack_code="",
         )
     return f"sends again to {', '.join(delivery.destination for delivery in failed)}"
 

@@ -52,6 +52,7 @@ def return_orphans(
         for row in rows:
             _log.warning("taken_back", kind=str(kind.__tablename__), state=row.state, attempt=row.attempts)
             if isinstance(row, Delivery):
+                row.has_gone_out |= row.payload is not None
                 settle_job(session, row, now)
 
 

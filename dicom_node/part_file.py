@@ -4,7 +4,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from errno import ENOTSUP
+from errno import ENOENT, ENOTSUP
 from functools import cache
 from pathlib import Path
 from stat import S_IMODE, S_IWGRP, S_IWOTH, S_IWUSR
@@ -58,6 +58,8 @@ class PartFile:
             if not is_finished(os.fstat(self._handle).st_mode):  # start-up could not tell it from one cut short
                 raise OSError(ENOTSUP, "its file system does not keep file modes")
             os.fsync(self._handle)
+            if not os.fstat(self._handle).st_nlink:  # taken for one that a crash cut short, by a clock that jumped
+                raise OSError(ENOENT, "the file was removed meanwhile")
 
     def keep(self) -> None:
         """Closing leaves the file where it is; otherwise it removes it."""

@@ -12,13 +12,19 @@ from dicom_node.models import Delivery, Job, Report
 from dicom_node.states import CLOSED, SUPERSEDED, WITHDRAWN, DeliveryState, JobState
 
 
-def send_later(session: Session, settings: Settings, delivery: Delivery, now: datetime, reason: str) -> bool:
-    """The same bytes again after a while, or FAILED when its attempts are used up. False: somebody else was first."""
+def send_later(
+    session: Session, settings: Settings, delivery: Delivery, now: datetime, reason: str, *, ack_code: str = ""
+) -> bool:
+    """The same bytes again after a while, or FAILED when its attempts are used up. False: somebody else was first.
+
+    ack_code: what proves that the peer does not have it from this attempt; empty if nothing does.
+    """
     due_at = next_due(delivery.attempts, now, first_s=settings.retry_after_s, longest_s=settings.max_retry_after_s)
     limit = settings.max_delivery_attempts
     if not put_back(session, delivery, now=now, due_at=due_at, max_attempts=limit, reason=reason):
         return False
-    delivery.ack_code = ""  # whatever was answered before: whether it is there is not known any more
+    delivery.ack_code = ack_code
+    delivery.has_gone_out |= delivery.payload is not None and not ack_code
     session.add(delivery)
     return True
 
@@ -26,17 +32,20 @@ def send_later(session: Session, settings: Settings, delivery: Delivery, now: da
 def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
     """The last delivery, or its cancelling, ends its job; a failed one fails it.
 
-    The lock lets two last deliveries see each other.
+    The lock lets two last deliveries see each other, if each looks at the rows anew.
     """
+    anew = {"populate_existing": True}
+    session.refresh(delivery)  # an update that changed no row has changed the object all the same
     report = session.get_one(Report, delivery.report_id)
-    job = session.exec(select(Job).where(Job.id == report.job_id).with_for_update()).one()
+    job = session.exec(select(Job).where(Job.id == report.job_id).with_for_update(), execution_options=anew).one()
     if job.state != JobState.REPORTED:
         return
     if delivery.state == DeliveryState.FAILED:
         reason = f"delivery to {delivery.destination} failed: {delivery.reason}"
         advance(session, job, JobState.FAILED, now=now, reason=reason)
         return
-    deliveries = session.exec(select(Delivery).where(Delivery.report_id == report.id)).all()
+    of_report = select(Delivery).where(Delivery.report_id == report.id)
+    deliveries = session.exec(of_report, execution_options=anew).all()
     if all(map(_has_ended, deliveries)):
         advance(session, job, JobState.DONE, now=now, reason=_end_in_words(report, deliveries))
 

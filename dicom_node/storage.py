@@ -15,6 +15,7 @@ from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, is_finished, stora
 from dicom_node.spare_files import SpareFiles, make_folders
 
 _PIECE_BYTES = 1024 * 1024
+_CUT_SHORT = "cut-short"  # folder of what a crash has left
 _META_GROUP_LENGTH_END = 144  # PS3.10 7.1: preamble, prefix, (0002,0000) with its value of four bytes
 
 
@@ -30,7 +31,7 @@ class StoredFile:
 class LookedOver:
     """What was found of files that no row names."""
 
-    removed: int  # that had content
+    cut_short: int  # set aside now
     whole: int  # finished
 
 
@@ -139,11 +140,12 @@ class InstanceStore:
         return file
 
     def look_over(self, with_row: Container[str], *, older_than: float) -> LookedOver:
-        """Remove files that a crash cut short, written before the time stamp: Success was never answered for them.
+        """Set aside files that a crash cut short, written before the time stamp, and remove the empty ones.
 
-        with_row: the paths that rows name. Whole files without a row stay.
+        with_row: the paths that rows name. Whole files without a row stay. A file that is not finished was never
+        acknowledged, unless whoever copied it here lost its mode: so nothing that has content is thrown away.
         """
-        removed = whole = 0
+        cut_short = whole = 0
         for file in self.root.glob("??/*"):
             if str(file.relative_to(self.root)) in with_row:
                 continue
@@ -152,9 +154,18 @@ class InstanceStore:
                 if is_finished(found.st_mode):
                     whole += 1
                 elif found.st_mtime < older_than:
-                    file.unlink()
-                    removed += found.st_size > 0
-        return LookedOver(removed, whole)
+                    cut_short += self._clear_away(file, has_content=found.st_size > 0)
+        return LookedOver(cut_short, whole)
+
+    def _clear_away(self, file: Path, *, has_content: bool) -> bool:
+        """Whether it was worth keeping."""
+        if not has_content:
+            file.unlink()
+            return False
+        aside = self.root / _CUT_SHORT
+        aside.mkdir(exist_ok=True)
+        file.rename(aside / file.name)
+        return True
 
     def _free_bytes(self) -> int:
         with storage_full():

@@ -7,7 +7,7 @@ from typing import cast
 from sqlmodel import Session, col, select
 
 from dicom_node.config import Settings
-from dicom_node.deliveries import may_have_arrived, reports_of
+from dicom_node.deliveries import ACKNOWLEDGED, may_have_arrived, reports_of
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance, begin, note
 from dicom_node.models import Delivery, Job, Report, Study
@@ -48,26 +48,27 @@ def _stop_drafting(session: Session, study: Study, now: datetime) -> bool:
 def _withdraw_reports(
     session: Session, settings: Settings, reports: list[Report], reason: str, now: datetime
 ) -> Iterator[str]:
-    """Newest first: of a RIS the newest message alone is cancelled, which took the place of those before."""
-    told: set[str] = set()
+    """Newest first: of a RIS no message is cancelled that is older than one that it acknowledged in its place."""
+    replaced: set[str] = set()  # the destinations of which nothing older stands
     for report in reversed(reports):
         report.withdrawn_at, report.withdrawal_reason = now, reason
         session.add(report)
-        for destination in _stop_deliveries(session, report, now):
+        there = _stop_deliveries(session, report, now)
+        for destination in dict.fromkeys(each.destination for each in there):
             kind, words = _way_to_tell(settings, destination)
-            if kind == DeliveryKind.REJECTION or destination not in told:
+            if kind == DeliveryKind.REJECTION or destination not in replaced:
                 yield f"{destination} {words}"
                 _tell(session, report, destination, kind, now)
-            told.add(destination)
+        replaced |= {each.destination for each in there if each.state in ACKNOWLEDGED}
         _settle(session, report, now)
 
 
-def _stop_deliveries(session: Session, report: Report, now: datetime) -> list[str]:
-    """Cancel what can be cancelled. Returns the destinations that have the draft, or may have it."""
+def _stop_deliveries(session: Session, report: Report, now: datetime) -> list[Delivery]:
+    """Cancel what can be cancelled. Returns the deliveries that have arrived, or may have."""
     # Locked: what a relay has claimed in this moment is seen as claimed.
     ours = select(Delivery).where(Delivery.report_id == report.id).order_by(col(Delivery.id)).with_for_update()
     deliveries = session.exec(ours.execution_options(populate_existing=True)).all()
-    there = list(dict.fromkeys(each.destination for each in deliveries if may_have_arrived(each)))
+    there = [each for each in deliveries if may_have_arrived(each)]
     for delivery in deliveries:
         delivery.wants_commitment = False
         session.add(delivery)

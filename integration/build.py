@@ -13,7 +13,7 @@ def build_destinations(settings: Settings) -> tuple[Destination, ...]:
     """One sender per configured RIS, and per PACS and kind of object."""
     return (
         *(_sender(each, settings.ae_title, DeliveryKind(kind)) for each in settings.pacs for kind in each.objects),
-        *(StoreScu(each, settings.ae_title, DeliveryKind.REJECTION) for each in settings.pacs if each.rejection_notes),
+        *(_sender(each, settings.ae_title, DeliveryKind.REJECTION) for each in settings.pacs if each.rejection_notes),
         *(MllpSender(each) for each in settings.ris),
         *(MllpSender(each, DeliveryKind.CANCELLATION) for each in settings.ris if each.cancellations),
     )

@@ -119,5 +119,5 @@ def _fail(teller: Teller, delivery: Delivery, words: str) -> None:
     now = teller.clock()
     with teller.sessions.begin() as session:
         delivery = session.merge(delivery, load=False)
-        if advance(session, delivery, DeliveryState.FAILED, now=now, reason=words):
+        if advance(session, delivery, DeliveryState.FAILED, now=now, reason=words, has_gone_out=True):
             settle_job(session, delivery, now)

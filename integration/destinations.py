@@ -7,6 +7,8 @@ from typing import Protocol
 from dicom_node.states import DeliveryKind
 from integration.document import ReportDocument
 
+NOT_SENT = "not sent"  # Ack.code: the attempt ended before anything went out
+
 
 class Outcome(StrEnum):
     DELIVERED = "delivered"  # the peer said that it has it
@@ -20,7 +22,7 @@ class Ack:
     """The answer of a peer, or what its silence means."""
 
     outcome: Outcome
-    code: str  # DIMSE status as four hex digits, MSA-1, or empty when there was no answer
+    code: str  # DIMSE status as four hex digits, MSA-1, NOT_SENT, or empty when there was no answer
     reason: str  # one sentence for the timeline; never patient data
 
 

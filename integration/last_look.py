@@ -3,26 +3,47 @@
 from sqlalchemy import func
 from sqlmodel import Session, col, exists, select
 
+from dicom_node.deliveries import may_have_arrived
 from dicom_node.errors import CaseClosed, InvalidOutput
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.orders import order_of, require_open_case
-from dicom_node.states import SUPERSEDED, WITHDRAWALS, WITHDRAWN
+from dicom_node.states import SUPERSEDED, WITHDRAWN, DeliveryKind
 
 
 def require_wanted(session: Session, delivery: Delivery) -> None:
-    """Raise what forbids to send a draft now. A withdrawal may always be sent.
+    """Raise what forbids to send a draft or its cancelling now. A rejection note names its objects: it may always go.
 
     CaseClosed: nobody wants it any more. OrderConflict, InvalidOutput: it may be another patient's.
     """
-    if delivery.kind in WITHDRAWALS:
+    if delivery.kind == DeliveryKind.REJECTION:
         return
     report = session.get_one(Report, delivery.report_id)
     job = session.get_one(Job, report.job_id)
+    study = session.get_one(Study, job.study_id)
+    if delivery.kind == DeliveryKind.CANCELLATION:
+        _require_in_sight(session, delivery, job, study)
+        return
     _require_standing_draft(session, report, job)
     _require_one_patient(session, report, job)
-    study = session.get_one(Study, job.study_id)
     require_open_case(session, study)
     order_of(session, study)
+
+
+def _require_in_sight(session: Session, cancellation: Delivery, job: Job, study: Study) -> None:
+    """The draft is what the RIS shows. It has the order's numbers, which what came later has, too."""
+    try:
+        require_open_case(session, study)
+    except CaseClosed as error:
+        raise CaseClosed(f"{cancellation.destination} was not told: it has the final report") from error
+    newer = (
+        select(Delivery)
+        .join(Report)
+        .join(Job)
+        .where(Job.study_id == job.study_id, Job.revision > job.revision, col(Report.withdrawn_at).is_(None))
+        .where(Delivery.destination == cancellation.destination)
+    )
+    if any(map(may_have_arrived, session.exec(newer))):
+        raise CaseClosed(SUPERSEDED)
 
 
 def _require_standing_draft(session: Session, report: Report, job: Job) -> None:

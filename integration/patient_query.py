@@ -16,7 +16,7 @@ from dicom_node.peers import DicomDestination, DicomSource
 from dicom_node.pull.association import STUDY_ROOT_FIND
 from dicom_node.pull.query import find
 from integration.association import associated
-from integration.destinations import Ack, Destination, Encoded, Outcome
+from integration.destinations import NOT_SENT, Ack, Destination, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.source_header import SourceHeader
 
@@ -48,7 +48,7 @@ class AskingFirst:
         except PeerRejected:
             return self._ack(Outcome.REJECTED, "cannot be asked whose study it is: it offers no C-FIND")
         except NodeError as error:
-            return Ack(Outcome.RETRY, "", f"{error}.")
+            return Ack(Outcome.RETRY, NOT_SENT, f"{error}.")
         if not known:
             return self._ack(Outcome.RETRY, "does not have the study")
         conflicts = [words for each in known if (words := _conflict(ours, each))]
@@ -64,7 +64,7 @@ class AskingFirst:
         return [each for each in answers if each["StudyInstanceUID"] == study_instance_uid]
 
     def _ack(self, outcome: Outcome, words: str) -> Ack:
-        return Ack(outcome, "", f"{self._destination.ae_title} {words}.")
+        return Ack(outcome, NOT_SENT, f"{self._destination.ae_title} {words}.")
 
 
 def _conflict(ours: Identity, theirs: Identity) -> str:

@@ -26,7 +26,7 @@ from dicom_node.storage import InstanceStore
 from integration.build import build_destinations
 from integration.commitment_scu import CommitmentScu
 from integration.commitments import commit_due, forgo
-from integration.destinations import Ack, Destination, Encoded, Outcome
+from integration.destinations import NOT_SENT, Ack, Destination, Encoded, Outcome
 from integration.document import load_document
 from integration.last_look import require_wanted
 from integration.teller import Teller
@@ -158,20 +158,22 @@ def _settle(teller: Teller, delivery: Delivery, ack: Ack) -> None:
     now = teller.clock()
     with teller.sessions.begin() as session:
         delivery = session.merge(delivery, load=False)  # not add: a rollback would expire the claimed row
-        if _move(session, teller.settings, delivery, ack, now):
-            settle_job(session, delivery, now)
+        _move(session, teller.settings, delivery, ack, now)
+        settle_job(session, delivery, now)
 
 
-def _move(session: Session, settings: Settings, delivery: Delivery, ack: Ack, now: datetime) -> bool:
+def _move(session: Session, settings: Settings, delivery: Delivery, ack: Ack, now: datetime) -> None:
+    """Unless somebody else was first: then its state stands."""
     if ack.outcome is Outcome.DELIVERED:
         words = ack.reason or "acknowledged"
         # Where it is to be committed, asking for that is due, by a Transaction UID of its own.
         to_commit = {"due_at": now, "transaction_uid": ""}
-        return advance(
-            session, delivery, DeliveryState.DELIVERED, now=now, reason=words, ack_code=ack.code, **to_commit
-        )
-    if ack.outcome is Outcome.CANCELLED:
-        return advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=ack.reason)
-    if ack.outcome is Outcome.REJECTED:
-        return advance(session, delivery, DeliveryState.FAILED, now=now, reason=ack.reason, ack_code=ack.code)
-    return send_later(session, settings, delivery, now, ack.reason)
+        advance(session, delivery, DeliveryState.DELIVERED, now=now, reason=words, ack_code=ack.code, **to_commit)
+    elif ack.outcome is Outcome.CANCELLED:
+        advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=ack.reason)
+    elif ack.outcome is Outcome.REJECTED:
+        advance(session, delivery, DeliveryState.FAILED, now=now, reason=ack.reason, ack_code=ack.code)
+    else:
+        # Nothing else proves it: a peer that is full may have kept it all the same.
+        not_sent = ack.code if ack.code == NOT_SENT else ""
+        send_later(session, settings, delivery, now, ack.reason, ack_code=not_sent)

@@ -12,7 +12,7 @@ from dicom_node.peers import DicomDestination
 from dicom_node.requestor import Requestor
 from dicom_node.states import DeliveryKind
 from dicom_node.tls import client_context
-from integration.destinations import Ack, Encoded, Outcome
+from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.objects import encoder
 
@@ -89,7 +89,7 @@ class StoreScu:
         try:
             assoc = self._associate(ds, connections)
         except OSError:  # before the attempt to connect, whose errors pynetdicom takes for itself
-            return self._retry("cannot be reached: its host name is unknown, or there is no free socket")
+            return self._not_sent("cannot be reached: its host name is unknown, or there is no free socket")
         if not assoc.is_established:
             return self._judge_refusal(assoc, is_connected=bool(connections))
         try:
@@ -117,27 +117,30 @@ class StoreScu:
         try:
             response = assoc.send_c_store(ds, priority=_MEDIUM_PRIORITY)
         except RuntimeError:  # pynetdicom: the peer ended the association between its acceptance and our request
-            return self._retry("ended the association before the report was sent")
+            return self._not_sent("ended the association before the report was sent")
         if "Status" not in response:
-            return self._retry(f"gave no answer to the report within {self.timeout_s:g} s")
+            return self._ack(Outcome.RETRY, "", f"gave no answer to the report within {self.timeout_s:g} s")
         return self._judge_status(response.Status)
 
     def _judge_status(self, status: int) -> Ack:
         outcome, words = judge_status(status)
-        return Ack(outcome, f"{status:04X}", f"{self._destination.ae_title} {words} (status {status:04X}).")
+        return self._ack(outcome, f"{status:04X}", f"{words} (status {status:04X})")
 
     def _judge_refusal(self, assoc: Association, *, is_connected: bool) -> Ack:
         if not is_connected:
-            return self._retry(f"cannot be reached: {'no connection or no TLS' if self._tls else 'no connection'}")
+            return self._not_sent(f"cannot be reached: {'no connection or no TLS' if self._tls else 'no connection'}")
         if assoc.is_rejected:
             # A permanent one too: an unknown AE title is put right at the PACS, and then the next attempt succeeds.
-            return self._retry(f"rejected the association ({_rejection_in_words(assoc)})")
+            return self._not_sent(f"rejected the association ({_rejection_in_words(assoc)})")
         if assoc.rejected_contexts:
-            return Ack(Outcome.REJECTED, "", f"{self._destination.ae_title} accepts no objects of this kind.")
-        return self._retry("did not answer the request for an association, or aborted it")
+            return self._ack(Outcome.REJECTED, NOT_SENT, "accepts no objects of this kind")
+        return self._not_sent("did not answer the request for an association, or aborted it")
 
-    def _retry(self, words: str) -> Ack:
-        return Ack(Outcome.RETRY, "", f"{self._destination.ae_title} {words}.")
+    def _not_sent(self, words: str) -> Ack:
+        return self._ack(Outcome.RETRY, NOT_SENT, words)
+
+    def _ack(self, outcome: Outcome, code: str, words: str) -> Ack:
+        return Ack(outcome, code, f"{self._destination.ae_title} {words}.")
 
 
 def judge_status(status: int) -> tuple[Outcome, str]:

@@ -2,14 +2,14 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlmodel import Session, col, select
+from structlog.stdlib import BoundLogger
 
 from dicom_node import logs
 from dicom_node.attention import maps_to_png
@@ -38,6 +38,8 @@ from workers.selection import Candidate, Chosen, Skipped, SkipReason, choose_fro
 _RETRY_AFTER_S = 5.0
 _LEASE_MARGIN_S = 1_200.0  # decoding, and loading the model anew after it was lost (900 s at most)
 
+_Made = TypeVar("_Made")
+
 _log = logs.get("inference")
 
 
@@ -59,6 +61,14 @@ class _Request:
 
     indication: str  # empty if nobody says
     priority: int
+
+
+@dataclass(frozen=True)
+class _Extras:
+    """What is kept beside the draft where it could be made."""
+
+    labels: str  # empty: none
+    attention: bytes | None
 
 
 def infer(reader: Reader, job_id: int | None = None) -> bool:
@@ -159,14 +169,14 @@ def _earlier_revision(session: Session, job: Job, instance: Instance) -> int | N
 def _report(reader: Reader, job: Job, instance: Instance, *, findings: Findings, request: _Request) -> None:
     """Store the draft and one delivery per destination, in the transaction that ends the job's inference."""
     now, settings = reader.clock(), reader.settings
-    flags = _flag(findings, settings)
+    flags, extras = _flag(findings, settings), _add_extras(job, findings)
     with reader.sessions.begin() as session:
         job = session.merge(job, load=False)
         stored = remark("draft stored", flags, is_synthetic=reader.writer.identity.is_synthetic)
         if not advance(session, job, JobState.REPORTED, now=now, reason=stored):
             return  # the lease was lost; whoever has it now will answer
         cancel_pending(session, reports_of(session, session.get_one(Study, job.study_id)), now, SUPERSEDED)
-        report = _report_row(reader, job, instance, findings=findings, flags=flags)
+        report = _report_row(reader, job, instance, findings=findings, flags=flags, extras=extras)
         report.indication = request.indication
         session.add(report)
         session.flush()
@@ -184,7 +194,27 @@ def _flag(findings: Findings, settings: Settings) -> tuple[Flag, ...]:
     )
 
 
-def _report_row(reader: Reader, job: Job, instance: Instance, *, findings: Findings, flags: tuple[Flag, ...]) -> Report:
+def _add_extras(job: Job, findings: Findings) -> _Extras:
+    maps, log = findings.attention, _log.bind(job=job.id, study=job.study_id)
+    labels = _make_or_go_without(log, "labels_left_out", lambda: labels_to_json(label(findings.text)))
+    if findings.attention_fault:
+        log.warning("attention_left_out", trace=findings.attention_fault)
+    if maps is None or not len(maps):
+        return _Extras(labels or "", None)
+    return _Extras(labels or "", _make_or_go_without(log, "attention_left_out", lambda: maps_to_png(maps)))
+
+
+def _make_or_go_without(log: BoundLogger, event: str, make: Callable[[], _Made]) -> _Made | None:
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  the draft does not wait for what is only added to it
+        log.warning(event, trace=logs.places(error))
+        return None
+
+
+def _report_row(
+    reader: Reader, job: Job, instance: Instance, *, findings: Findings, flags: tuple[Flag, ...], extras: _Extras
+) -> Report:
     identity = reader.writer.identity
     return Report(
         job_id=cast(int, job.id),
@@ -197,15 +227,11 @@ def _report_row(reader: Reader, job: Job, instance: Instance, *, findings: Findi
         model_is_synthetic=identity.is_synthetic,
         token_count=findings.token_count,
         cropped_fraction=findings.cropped_fraction,
-        labels=labels_to_json(label(findings.text)),
-        attention=_kept(findings.attention),
+        labels=extras.labels,
+        attention=extras.attention,
         seconds=findings.seconds,
         created_at=reader.clock(),
     )
-
-
-def _kept(maps: NDArray[np.uint8] | None) -> bytes | None:
-    return None if maps is None or not len(maps) else maps_to_png(maps)
 
 
 def _settle(reader: Reader, job: Job, state: JobState, reason: str) -> None:

@@ -134,14 +134,14 @@ def _request_handler(settings: Settings, intake: Intake, book: TransferBook) -> 
 
 
 def look_over_files(receiver: Receiver) -> None:
-    """Throw away what a crash cut short, and say how many whole files have no row.
+    """Set aside what a crash cut short, and say how many whole files have no row.
 
     Those stay: they may have been acknowledged under a database that was since restored or replaced.
     """
     with receiver.sessions() as session:
         registered = registered_paths(session)
     found = receiver.store.look_over(registered, older_than=receiver.clock().timestamp() - _UNFINISHED_AGE_S)
-    if found.removed:
-        _log.info("unfinished_files_discarded", count=found.removed)
+    if found.cut_short:
+        _log.info("unfinished_files_set_aside", count=found.cut_short)
     if found.whole:
         _log.warning("files_without_rows", count=found.whole)

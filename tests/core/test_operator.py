@@ -9,6 +9,7 @@ from sqlmodel import Session
 from waiting import in_threads
 
 from dicom_node.database import Sessions
+from dicom_node.deliveries import may_have_arrived
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, Job, Transition
@@ -38,6 +39,7 @@ def test_failed_deliveries_are_sent_again_as_the_same_bytes(sessions: Sessions) 
     again, delivered = all_of(sessions, Delivery)
     assert (again.state, again.attempts, again.due_at) == ("pending", 0, LATER)
     assert (again.payload, again.identifier) == (b"SR", "1.2")
+    assert not may_have_arrived(again)  # it was refused, and nothing went out since
     assert delivered.state == "delivered"
     assert only(sessions, Job).state == "reported"
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -190,15 +191,31 @@ def write_and_seal(unfinished: Unfinished) -> None:
     unfinished.seal()
 
 
-def test_only_files_that_were_cut_short_are_discarded_when_old(store: InstanceStore) -> None:
+def test_only_files_that_were_cut_short_are_set_aside_when_old(store: InstanceStore) -> None:
     named, whole, old, young = (store.open(put(store, b"whole").path) for _ in range(4))
     for path in (old, young):
         path.chmod(0o640)
     for path in (named, whole, old):
         os.utime(path, (1000, 1000))
     names = {each: str(each.relative_to(store.root)) for each in (named, whole, old, young)}
-    assert store.look_over({names[named]}, older_than=2000) == LookedOver(removed=1, whole=1)
+    assert store.look_over({names[named]}, older_than=2000) == LookedOver(cut_short=1, whole=1)
     assert kept(store) == sorted(name for path, name in names.items() if path != old)
+    assert (store.root / "cut-short" / old.name).read_bytes() == b"whole"
+
+
+def test_empty_files_that_nobody_took_are_removed_when_old(store: InstanceStore) -> None:
+    store.begin(PREFIX).discard()
+    assert list(store.root.glob("??/*"))
+    assert InstanceStore(store.root).look_over((), older_than=time.time() + 60) == LookedOver(cut_short=0, whole=0)
+    assert list(store.root.glob("??/*")) == []
+
+
+def test_a_file_that_was_removed_meanwhile_is_not_sealed(store: InstanceStore) -> None:
+    unfinished = store.begin(PREFIX)
+    unfinished.path.unlink()
+    with pytest.raises(StorageFull, match="removed meanwhile"):
+        unfinished.seal()
+    unfinished.discard()
 
 
 def test_names_that_waited_long_are_not_used(store: InstanceStore, monkeypatch: pytest.MonkeyPatch) -> None:

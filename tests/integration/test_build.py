@@ -28,8 +28,8 @@ def test_what_tells_of_a_withdrawal_goes_where_the_site_allows_it(
     assert [str(each.kind) for each in build_destinations(settings)] == kinds
 
 
-def test_a_pacs_is_asked_before_drafts_and_not_before_rejection_notes(tmp_path: Path) -> None:
+def test_a_pacs_is_asked_before_drafts_and_rejection_notes(tmp_path: Path) -> None:
     rules = {"ask_before_sending": True, "rejection_notes": True}
     senders = build_destinations(Settings(data_dir=tmp_path, pacs=[PACS | rules]))
     asks = {each.kind: isinstance(each, AskingFirst) for each in senders}
-    assert asks == {DeliveryKind.SR: True, DeliveryKind.REJECTION: False}
+    assert asks == {DeliveryKind.SR: True, DeliveryKind.REJECTION: True}

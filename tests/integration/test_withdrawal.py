@@ -14,13 +14,14 @@ from sqlmodel import select
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
-from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.lifecycle import advance
+from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Report, Study
 from dicom_node.operator import retry
-from dicom_node.states import SUPERSEDED, WITHDRAWN, DeliveryKind
+from dicom_node.states import SUPERSEDED, WITHDRAWN, DeliveryKind, DeliveryState
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import study_status, timeline
 from dicom_node.withdrawal import withdraw
-from integration.destinations import Ack, Encoded
+from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.relay import Teller, deliver_due
 from integration.store_scu import StoreScu
@@ -29,6 +30,9 @@ from workers.inference import Reader, infer
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example", "rejection_notes": True}
 QUIET = {"name": "quiet", "ae_title": "QUIET", "host": "quiet.example"}
 RIS = {"name": "ris", "host": "ris.example", "cancellations": True}
+AWAY = Ack(Outcome.RETRY, NOT_SENT, "the peer cannot be reached")
+OTHER_PATIENT = Ack(Outcome.REJECTED, NOT_SENT, "has this study under another patient")
+UNANSWERED = Ack(Outcome.RETRY, "", "no answer")
 
 
 class Recording(FakeDestination):
@@ -276,6 +280,88 @@ def test_of_several_drafts_each_object_is_rejected_and_the_newest_message_cancel
     assert (len(house.pacs.sent), len(house.notes.sent)) == (2, 2)
     assert [document.revision for document in house.cancellations.documents] == [2]
     assert house.jobs() == ["done", "done"]
+
+
+def test_of_a_ris_each_message_is_cancelled_back_to_the_newest_that_it_acknowledged(house: House) -> None:
+    house.ris.acks = (DELIVERED, UNANSWERED)
+    for number, view in enumerate(["AP", "PA"]):
+        house.receive(SOPInstanceUID=f"1.2.{number}", ViewPosition=view)
+        house.draft()
+        house.tell(house.ris)
+    assert house.withdraw() == ["ris is told by a cancelling ORU"]
+    house.tell(house.cancellations)
+    assert [document.revision for document in house.cancellations.documents] == [2, 1]
+
+
+def test_a_later_draft_waits_until_the_one_before_is_taken_back(told: House) -> None:
+    """Both have the numbers of the order: the cancelling ORU would delete the later draft."""
+    told.withdraw()
+    told.receive(SOPInstanceUID="1.2.3", ViewPosition="PA")
+    told.draft()
+    told.tell(told.ris, told.pacs)
+    assert (len(told.ris.sent), len(told.pacs.sent)) == (1, 1)
+    told.tell(told.cancellations, told.ris)
+    assert (len(told.cancellations.sent), len(told.ris.sent), len(told.pacs.sent)) == (1, 2, 1)
+
+
+def test_a_cancellation_that_failed_does_not_take_back_a_later_draft(told: House) -> None:
+    told.withdraw()
+    told.cancellations.acks = (REJECTED, DELIVERED)
+    told.tell(told.cancellations)
+    told.receive(SOPInstanceUID="1.2.3", ViewPosition="PA")
+    told.draft()
+    told.tell(told.ris)
+    with told.sessions.begin() as session:
+        failed = session.exec(select(Delivery).where(Delivery.kind == DeliveryKind.CANCELLATION)).one()
+        advance(session, failed, DeliveryState.PENDING, now=told.clock(), attempts=0)
+    told.tell(told.cancellations)
+    (last,) = [each for each in all_of(told.sessions, Delivery) if each.kind == DeliveryKind.CANCELLATION]
+    assert (len(told.cancellations.sent), last.state, last.reason) == (1, "cancelled", SUPERSEDED)
+
+
+def test_a_cancellation_does_not_take_back_the_final_report(told: House) -> None:
+    told.withdraw()
+    with told.sessions.begin() as session:
+        message = InboundMessage(
+            sending_application="", sending_facility="", control_id="", message_type="", raw=b"", sha256="",
+            is_used=True, reason="", received_at=NOON,
+        )  # fmt: skip
+        session.add(message)
+        session.flush()
+        study_uid = session.exec(select(Study.study_instance_uid)).one()
+        final = FinalReport(message_id=message.id, study_instance_uid=study_uid, status="F", text="", created_at=NOON)
+        final.patient_identifiers = '[["CANARY-ID"]]'
+        session.add(final)
+    told.tell(told.notes, told.cancellations)
+    (last,) = [each for each in all_of(told.sessions, Delivery) if each.kind == DeliveryKind.CANCELLATION]
+    assert (last.state, last.reason) == ("cancelled", "ris was not told: it has the final report")
+    assert (len(told.notes.sent), told.cancellations.sent, told.jobs()) == (1, [], ["done"])
+
+
+@pytest.mark.parametrize(
+    ("acks", "is_told"),
+    [
+        ((OTHER_PATIENT,), False),
+        ((AWAY,), False),
+        ((AWAY, REJECTED), False),
+        ((UNANSWERED, REJECTED), True),
+        ((UNANSWERED, OTHER_PATIENT), True),
+        ((UNANSWERED, AWAY), True),
+    ],
+)
+def test_what_went_out_unanswered_may_be_there_whatever_is_answered_later(
+    acks: tuple[Ack, ...], is_told: bool, house: House
+) -> None:
+    house.receive()
+    house.draft()
+    house.pacs.acks = acks
+    for _ in acks:
+        house.tell(house.pacs)
+        house.clock.forward(3_600)
+    assert len(house.pacs.sent) == len(acks)
+    assert ("pacs is told by a rejection note" in house.withdraw()) == is_told
+    house.tell(house.notes)
+    assert len(house.notes.sent) == is_told
 
 
 def test_a_withdrawal_is_told_whatever_else_came_since(told: House) -> None:

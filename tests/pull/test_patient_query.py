@@ -14,7 +14,7 @@ from waiting import LONG_S, free_port
 
 from dicom_node.peers import DicomDestination
 from dicom_node.pull.association import STUDY_ROOT_FIND
-from integration.destinations import Ack, Outcome
+from integration.destinations import NOT_SENT, Ack, Outcome
 from integration.patient_query import AskingFirst
 
 OURS = {"StudyInstanceUID": uid("today"), "AccessionNumber": ACCESSION}
@@ -37,6 +37,7 @@ def send(port: int, ae_title: str = "PACS", **elements: Any) -> tuple[Ack, bool]
     assert (asking.name, asking.kind, asking.timeout_s) == ("pacs", sender.kind, 2 * sender.timeout_s)
     ack = asking.send(dx_bytes(**{**OURS, **elements}))
     assert "CANARY" not in ack.reason
+    assert (ack.code == NOT_SENT) == (sender.sent == [])
     return ack, sender.sent != []
 
 

@@ -9,6 +9,7 @@ from commitment_node import NEVER_CAME, Node, knowing, running, store_film
 from doubles import NOON
 from modality import Modality, ask, committed, request
 from pynetdicom import evt
+from pynetdicom.association import Association
 from rows import only
 from sqlalchemy import Engine
 from test_kill_scp import Scp
@@ -69,15 +70,21 @@ def test_an_association_is_served_while_results_are_told_on_it(
         teller.start()
         with modality.associated(node.port, DX, STORAGE_COMMITMENT, VERIFICATION) as assoc:
             for number in range(8):
-                film = store_film(assoc, number)
-                assert ask(assoc, request([film], f"1.2.{number}")) == SUCCESS
-                assert assoc.send_c_echo().Status == SUCCESS
+                film = store_film(_at_work(assoc), number)
+                assert ask(_at_work(assoc), request([film], f"1.2.{number}")) == SUCCESS
+                assert _at_work(assoc).send_c_echo().Status == SUCCESS
             results = modality.wait_for(8)
-            assert assoc.send_c_echo().Status == SUCCESS
+            assert _at_work(assoc).send_c_echo().Status == SUCCESS
         stop.set()
         teller.join(LONG_S)
     assert {result.TransactionUID for _, result in results} == {f"1.2.{number}" for number in range(8)}
     assert {event_type for event_type, _ in results} == {1}
+
+
+def _at_work(assoc: Association) -> Association:
+    """The client, when its own thread goes on again: before that, it would take the next answer for a request."""
+    wait_until(lambda: not assoc._is_paused, "the client's thread goes on")
+    return assoc
 
 
 def test_without_a_way_to_who_asked_the_row_says_so_until_it_asks_again(

@@ -63,7 +63,7 @@ STEPS = {
         "workers.inference:read_pixels:after",
         "workers.inference:_report:before",
         "workers.inference:_report_row:after",
-        "workers.inference:begin:after",
+        "workers.inference:add_deliveries:after",
         "workers.inference:_report:after",
     ),
     "relay": (

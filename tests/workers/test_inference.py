@@ -24,6 +24,7 @@ from dicom_node.lifecycle import put_back
 from dicom_node.models import Delivery, Instance, Job, Report, Study
 from dicom_node.states import JobState
 from dicom_node.storage import InstanceStore
+from workers import inference
 from workers.inference import Reader, infer
 from workers.labelling.labeller import label
 
@@ -92,6 +93,31 @@ def test_the_draft_is_stored_with_where_the_model_looked(reader: Reader) -> None
     kept = only(reader.sessions, Report).attention
     assert kept is not None
     np.testing.assert_array_equal(maps_from_png(kept), maps)
+
+
+def test_a_draft_goes_out_without_labels_and_maps_that_cannot_be_made(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: str) -> None:
+        raise ValueError("CANARY^PHI")
+
+    monkeypatch.setattr(inference, "label", fail)  # no text is known that it cannot read
+    no_maps = np.zeros(1, dtype=np.uint8)
+    queue(reader)
+    infer(replace(reader, writer=FakeWriter(findings=replace(FINDINGS, attention=no_maps))))
+    report = only(reader.sessions, Report)
+    assert (report.findings, report.labels, report.attention) == (FINDINGS.text, "", None)
+    assert len(all_of(reader.sessions, Delivery)) == 2
+    assert "labels_left_out" in caplog.text
+    assert "attention_left_out" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
+def test_why_the_model_gave_no_maps_is_logged(reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
+    queue(reader)
+    infer(replace(reader, writer=FakeWriter(findings=replace(FINDINGS, attention_fault="KeyError at attention.py:1"))))
+    assert only(reader.sessions, Report).attention is None
+    assert '"trace": "KeyError at attention.py:1", "event": "attention_left_out"' in caplog.text
 
 
 def test_without_destinations_the_draft_is_kept_and_the_job_done(reader: Reader) -> None:

@@ -56,11 +56,52 @@ SENTENCES = {
     # What is gone
     "The right pneumothorax has resolved.": [("Pneumothorax", ABSENT, "right")],
     "The endotracheal tube has been removed.": [("Endotracheal tube", ABSENT, "")],
-    # Sides
-    "Opacity in the right base and effusion on the left.": [
-        ("Opacity", PRESENT, "right"),
-        ("Pleural effusion", PRESENT, "left"),
+    "The right pneumothorax has now completely resolved.": [("Pneumothorax", ABSENT, "right")],
+    "Resolved pneumothorax.": [("Pneumothorax", ABSENT, "")],
+    # What is not gone, or not all of it
+    "The left pneumothorax has not resolved.": [],
+    "The left pneumothorax has partially resolved.": [],
+    "The left pneumothorax has gradually resolved.": [],
+    "The endotracheal tube has not been removed.": [],
+    "Partial resolution of the left effusion.": [],
+    "Near-complete resolution of the left effusion.": [],
+    "Incomplete clearing of the left effusion.": [],
+    "No resolution of the left effusion.": [],
+    "The left effusion has resolved only partially.": [],
+    # Where a denial ends
+    "After removal of the chest tube there is a small pneumothorax.": [
+        ("Pneumothorax", PRESENT, ""),
+        ("Chest tube", ABSENT, ""),
     ],
+    "Interval removal of the right chest tube with tiny pneumothorax.": [
+        ("Pneumothorax", PRESENT, ""),
+        ("Chest tube", ABSENT, "right"),
+    ],
+    "Interval removal of the chest tube and pneumothorax.": [("Chest tube", ABSENT, "")],
+    "The endotracheal tube has been removed, pneumothorax persists.": [("Endotracheal tube", ABSENT, "")],
+    "No consolidation with small right effusion.": [
+        ("Lung consolidation", ABSENT, ""),
+        ("Pleural effusion", PRESENT, "right"),
+    ],
+    "No consolidation with effusion.": [("Lung consolidation", ABSENT, "")],
+    "Heart size is normal, with no effusion.": [("Cardiomegaly", ABSENT, ""), ("Pleural effusion", ABSENT, "")],
+    "No opacity consistent with pneumonia.": [("Opacity", ABSENT, ""), ("Pneumonia", ABSENT, "")],
+    "I do not think there is a pneumothorax.": [("Pneumothorax", ABSENT, "")],
+    # Sides: of several in one clause none is taken
+    "The mediastinum is shifted to the right by a large left pleural effusion.": [("Pleural effusion", PRESENT, "")],
+    "The right hemidiaphragm is elevated, with effusion on the left.": [("Pleural effusion", PRESENT, "")],
+    "The right lung is clear, effusion is seen on the left.": [("Pleural effusion", PRESENT, "")],
+    "The right lung is clear, effusion is not seen on the left.": [],
+    "Both lungs are hyperinflated with effusion on the left.": [("Pleural effusion", PRESENT, "")],
+    "Opacity in the right base and effusion on the left.": [
+        ("Opacity", PRESENT, ""),
+        ("Pleural effusion", PRESENT, ""),
+    ],
+    "No right effusion or left pneumothorax.": [],
+    "Right and left effusions.": [("Pleural effusion", PRESENT, "bilateral")],
+    "No right or left pneumothorax.": [("Pneumothorax", ABSENT, "bilateral")],
+    "Left greater than right effusions.": [("Pleural effusion", PRESENT, "bilateral")],
+    "Bilateral effusions, larger on the left.": [("Pleural effusion", PRESENT, "bilateral")],
     "No left pneumothorax or effusion.": [("Pneumothorax", ABSENT, "left"), ("Pleural effusion", ABSENT, "left")],
     "Bibasilar atelectasis.": [("Atelectasis", PRESENT, "bilateral")],
     "Left effusion. Right effusion.": [("Pleural effusion", PRESENT, "bilateral")],
@@ -98,6 +139,11 @@ def test_a_label_names_the_sentence_that_says_it() -> None:
 def test_a_finding_counts_as_present_where_sentences_differ() -> None:
     (effusion,) = label("No effusion. Possible effusion. Left effusion.").labels
     assert (effusion.presence, effusion.sentence) == (Presence.PRESENT, "Left effusion.")
+
+
+def test_a_sentence_without_an_end_is_not_read() -> None:
+    assert label("effusion " * 500).labels == ()
+    assert [each.finding.meaning for each in label("effusion " * 500 + ". No nodule.").labels] == ["Nodule"]
 
 
 # The phantom model's words

@@ -1,7 +1,9 @@
 import json
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from tiny_model import PLACES, write_tiny_model
 
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
 from dicom_node.sentences import find_sentences
+from workers.llavarad import attention
+from workers.llavarad import engine as engine_module
 from workers.llavarad.checkpoint import write_manifest
 from workers.llavarad.engine import Engine, Writer
 from workers.llavarad.model import LlavaRad
@@ -194,3 +198,21 @@ def test_findings_carry_a_map_of_attention_for_each_sentence(engine: Engine) -> 
     assert findings.attention is not None
     assert len(findings.attention) == len(find_sentences(findings.text)) == 2
     assert findings.attention.max(axis=(1, 2)).tolist() == [255, 255]
+
+
+@pytest.mark.parametrize(("module", "name"), [(attention, "_weights_of_newest"), (engine_module, "map_sentences")])
+def test_findings_come_without_maps_where_watching_fails(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
+    whole = engine.write_findings(radiograph(1), "cough")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CANARY")
+
+    monkeypatch.setattr(module, name, fail)  # as another release of transformers might
+    findings = engine.write_findings(radiograph(1), "cough")
+
+    assert findings == replace(whole, seconds=findings.seconds)
+    assert findings.attention is None
+    assert findings.attention_fault.startswith("RuntimeError at ")
+    assert "CANARY" not in findings.attention_fault

@@ -63,9 +63,10 @@ CHEST_TUBE = Finding(Code("112173", "DCM", "Chest tube"), any_of("(?:chest|thora
 PORT = Finding(Code("112172", "DCM", "Portacath"), any_of("port-?a-?caths?", "chest port"))
 PACEMAKER = Finding(Code("14106009", "SCT", "Cardiac pacemaker"), any_of("pacemakers?"))
 
+DEVICES = (ENDOTRACHEAL_TUBE, FEEDING_TUBE, CENTRAL_LINE, CHEST_TUBE, PORT, PACEMAKER)
 FINDINGS = (
     CARDIOMEGALY, OPACITY, NODULE, MASS, EDEMA, CONSOLIDATION, PNEUMONIA, ATELECTASIS, PNEUMOTHORAX, EFFUSION, FRACTURE,
-    ENDOTRACHEAL_TUBE, FEEDING_TUBE, CENTRAL_LINE, CHEST_TUBE, PORT, PACEMAKER,
+    *DEVICES,
 )  # fmt: skip
 
 _HEART = r"(?:heart|cardiac silhouette|cardio-?mediastinal silhouette)(?: size)?"

@@ -16,13 +16,16 @@ _RULES = ("findings.py", "mentions.py", "labeller.py")
 # What counts where sentences differ, as CheXpert has it: "there is" before "there may be" before "there is none".
 _STRONGEST_FIRST = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
 
+_LONGEST = 1_000  # characters of a sentence that is read: time grows with the square
+
 _Said = tuple[str, Mention]  # the sentence, and what it says
 
 
 def label(text: str) -> Labels:
     """At most one label for each finding that the text speaks of, in the order of `FINDINGS`. Any text is allowed."""
     sentences = (" ".join(text[start:end].split()) for start, end in find_sentences(text))
-    said = [(sentence, mention) for sentence in sentences for mention in read_sentence(sentence)]
+    read = (sentence for sentence in sentences if len(sentence) <= _LONGEST)
+    said = [(sentence, mention) for sentence in read for mention in read_sentence(sentence)]
     labels = (_conclude(finding, [each for each in said if each[1].finding is finding]) for finding in FINDINGS)
     return Labels(labeller(), tuple(found for each in labels for found in each))
 

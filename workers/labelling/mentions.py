@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dicom_node.labels import Laterality, Presence
-from workers.labelling.findings import FINDINGS, PARAPHRASES, Finding, any_of
+from workers.labelling.findings import DEVICES, FINDINGS, PARAPHRASES, Finding, any_of
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,27 @@ class _Place:
     end: int
 
 
+# "Do not think there is", "whether there is": what was said before still reaches.
+_GOES_ON = "".join(
+    rf"(?<!\b{word} )"
+    for word in (
+        "that", "whether", "if", "believe", "think", "feel", "suspect", "doubt", "likely", "unlikely", "possible",
+        "possibly", "perhaps", "say", "evidence", "sign", "sure", "certain", "clear",
+    )
+)  # fmt: skip
+_WITH = r"(?<!consistent )(?<!compatible )(?<!associated )(?<!keeping )\bwith"
 # Where what was said before no longer reaches: the next clause begins here.
 _CLAUSE_END = re.compile(
     r"[;:]"
+    rf"|{_GOES_ON}\bthere(?= (?:is|are)\b)"
+    rf"|{_WITH}(?= (?:very |mildly |slightly )?(?:small|tiny|trace|mild|moderate|severe|minimal|slight|subtle|large"
+    r"|left|right|bilateral|bibasilar|basilar|new|persist\w+|residual|stable|unchanged|adjacent|layering|loculated|patchy"
+    r"|increas\w+|decreas\w+|improv\w+|worsen\w+)\b)"
     r"|\b(?:but|however|al?though|though|while|whereas|except|other than|aside from|apart from|without)\b"
     r"|,? (?:with|and)(?= (?:there|an?|the|no)\b)"
     r"|,(?= (?:there|an?|no)\b)"
-    r"|(?:,|\band\b)\s*(?=(?:small|tiny|trace|mild|moderate|severe|minimal|left|right|bilateral)\b)",
+    r"|(?:,|(?<!\bright )(?<!\bleft )\band\b)"
+    r"\s*(?=(?:small|tiny|trace|mild|moderate|severe|minimal|left|right|bilateral)\b)",
     re.IGNORECASE,
 )
 # "No change of the effusion", "cannot be excluded": words of denial that deny no finding.
@@ -44,11 +58,22 @@ _DENIED_BEFORE = any_of(
     "no", "not", "without", "never", "absen(?:t|ce of)", "negative for", "free of", "clear of", "neither", "nor",
     "resolved", "resolution of", "removal of", "remov(?:ed|ing)",
 )  # fmt: skip
+_WHOLLY_GONE = (
+    r"(?:has|have|is|are|was|were) (?:(?:now|since|completely|fully|entirely|been) ){0,3}(?:removed|resolved|cleared)"
+)
 _DENIED_AFTER = any_of(
     r"(?:is|are|was|were) (?:absent|not (?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated))",
-    r"(?:has|have) (?:\w+ )?(?:been removed|resolved|cleared)",
+    rf"{_WHOLLY_GONE}\b(?! (?:only |but )?(?:partial|incomplet|in part|mostly|nearly|almost))",
     r"no longer",
 )
+# "Has not resolved", "partial resolution": nothing is said to be gone, nor to be there.
+_PARTLY_GONE = any_of(
+    r"(?:no|not|never|without|partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|mostly|largely)(?:[ -]\w+){0,2}"
+    r"[ -](?:removed|resolved|cleared|resolution|removal|clear(?:ing|ance))"
+)
+_SOMEHOW_GONE = any_of("removed", "resolved", "cleared")
+_ANOTHER_IS_GONE = any_of(_WHOLLY_GONE)  # where it stands before the finding
+_TAKEN_OUT = any_of("removal of", "remov(?:ed|ing)")  # which is said of devices alone
 _DOUBTED_BEFORE = any_of(
     "may", "might", "could", "possibl[ey]", "probabl[ey]", "likely", "suspect\\w*", "suspicious", "question\\w*",
     "concern\\w*", "suggest\\w*", "versus", "vs", "evaluat\\w*", "assess\\w*", "rule out", "exclud\\w*", "equivocal",
@@ -65,9 +90,14 @@ _QUALIFIED = any_of(
     "additional", "other", "further", "new", "acute", "residual", "recurrent", "tension", "increas\\w*", "worsening",
     "loculated", "lobar", "displaced", "massive", "confluent", "suspicious", "ribs?", "clavic\\w*", "vertebral",
     "compression", "calcified", "hilar", "mediastinal", "apical", "basal", "upper", "lower", "middle", "enlarging",
+    rf"{_WITH}(?! (?:there|an?|the|no|neither)\b)",
 )  # fmt: skip
 _NOT_WHOLLY = any_of("otherwise", "except\\w*", "aside", "apart", "other than", "but", "elsewhere")
-_SIDE = any_of("right", "left", "bilateral(?:ly)?", "both", "bibasilar", "bibasal", "biapical")
+_SIDE = any_of(
+    r"(?<!the )(?:right|left) (?:and|or) (?:right|left)",
+    r"(?:right|left) (?:greater|more|larger|worse) than (?:on the )?(?:right|left)",
+    "right", "left", "bilateral(?:ly)?", "both", "bibasilar", "bibasal", "biapical",
+)  # fmt: skip
 
 
 def read_sentence(sentence: str) -> Iterator[Mention]:
@@ -88,31 +118,42 @@ def _read_clause(clause: str) -> Iterator[Mention]:
     )
     begin = 0  # of the words that are about the next finding
     for place, following in zip(places, [*(each.start for each in places[1:]), len(clause)], strict=False):
-        presence = _presence(clause[: place.start], clause[place.end : following])
+        presence = _presence(place.finding, clause[: place.start], clause[place.end : following])
         before, after = _SIDE.findall(clause[begin : place.start]), [*_SIDE.finditer(clause, place.end, following)]
         if presence is Presence.ABSENT:  # "no left pneumothorax or effusion": the side is that of the list
             before = _SIDE.findall(clause[: place.start])
         begin = place.end if before or not after else after[-1].end()
-        if presence:
-            sides = before or [match.group() for match in after]
-            yield Mention(place.finding, presence, _laterality(sides) if place.finding.is_paired else Laterality.UNSAID)
+        words = (before or [match.group() for match in after]) if place.finding.is_paired else []
+        side = _laterality(words, _SIDE.findall(clause))
+        if presence and not (presence is Presence.ABSENT and side is None):  # without a side it would deny both
+            yield Mention(place.finding, presence, side or Laterality.UNSAID)
 
 
-def _presence(before: str, after: str) -> Presence | None:
-    """None where a denial is of a part only: that says nothing of the rest.
+def _presence(finding: Finding, before: str, after: str) -> Presence | None:
+    """None where a denial is of a part only, or may be of something else: that says nothing of the finding.
 
     before: the clause up to the finding. after: from there to the next one.
     """
-    denying = _NO_DENIAL.sub("", before)
+    if _PARTLY_GONE.search(before):
+        return None
     if _DOUBTED_BEFORE.search(before) or _DOUBTED_AFTER.search(after):
         return Presence.UNDETERMINED
+    denying = _ANOTHER_IS_GONE.sub("", _NO_DENIAL.sub("", before))
     if not _DENIED_BEFORE.search(denying) and not _DENIED_AFTER.search(after):
-        return Presence.PRESENT
+        is_open = _SOMEHOW_GONE.search(after) or _ANOTHER_IS_GONE.search(before)
+        return None if is_open else Presence.PRESENT
+    if finding not in DEVICES and _TAKEN_OUT.search(before):
+        return None
     return None if _QUALIFIED.search(before) else Presence.ABSENT
 
 
-def _laterality(words: Sequence[str]) -> Laterality:
-    sides = {word.lower() for word in words}
+def _laterality(words: Sequence[str], in_clause: Sequence[str]) -> Laterality | None:
+    """None where the clause names several sides: the order of words does not tell which is this finding's."""
+    sides, apart = {word.lower() for word in words}, {"right", "left", "both"}
     if not sides:
         return Laterality.UNSAID
-    return Laterality(sides.pop()) if sides in ({"right"}, {"left"}) else Laterality.BILATERAL
+    if sides - apart:
+        return Laterality.BILATERAL
+    if len(apart & {word.lower() for word in in_clause}) > 1:
+        return None
+    return Laterality.BILATERAL if sides == {"both"} else Laterality(sides.pop())

@@ -16,6 +16,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.models.llama.modeling_llama import LlamaAttention, rotate_half
 
 from dicom_node.flags import Span
+from dicom_node.logs import places
 
 
 class Gaze:
@@ -25,8 +26,17 @@ class Gaze:
         """image: the prompt's positions that hold the image. layers: how many are watched."""
         self._image = image
         self._layers = layers
+        self.fault = ""  # where the watching failed: then there is nothing to be seen
         self._rows: list[Tensor] = []
         self._seen = 0
+
+    @contextmanager
+    def spare_the_draft(self) -> Iterator[None]:
+        """A failure ends the watching, not the writing; that notices itself if the device is broken."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  it rests on what transformers does not promise
+            self.fault = places(error)
 
     def add(self, weights: Tensor) -> None:
         """Take one layer's weights, (length) float32; the watched layers come in turn, step by step."""
@@ -54,7 +64,9 @@ def watch(language_model: LlamaForCausalLM, image: slice) -> Iterator[Gaze]:
     gaze = Gaze(image, len(layers))
 
     def look(module: LlamaAttention, _: tuple[()], given: dict[str, Any], output: object) -> None:
-        gaze.add(_weights_of_newest(module, given))
+        if not gaze.fault:
+            with gaze.spare_the_draft():
+                gaze.add(_weights_of_newest(module, given))
 
     handles = [layer.register_forward_hook(look, with_kwargs=True) for layer in layers]
     try:

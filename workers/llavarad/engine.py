@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput
 from dicom_node.sentences import find_sentences
-from workers.llavarad.attention import map_sentences, watch
+from workers.llavarad.attention import Gaze, map_sentences, watch
 from workers.llavarad.checkpoint import CONFIG, TOKENIZER, build_empty, load_weights, verify
 from workers.llavarad.config import read_config
 from workers.llavarad.findings import EngineIdentity, Findings, Writer
@@ -73,24 +73,29 @@ class Engine:
         with self._lock, _faults(), torch.inference_mode():
             started = monotonic()
             prepared = to_tensor(pixels, self._model.config.image_size_px)
-            ids, rows = self._write(torch.from_numpy(prepared.tensor).unsqueeze(0), indication)
+            ids, gaze = self._write(torch.from_numpy(prepared.tensor).unsqueeze(0), indication)
             seconds = monotonic() - started
         text = self._tokenizer.text(ids)
         if not text:
             raise InvalidOutput("the model wrote nothing")
-        return Findings(text, len(ids), seconds, prepared.cropped_fraction, self._map(text, ids, rows))
+        maps = self._map(text, ids, gaze)
+        return Findings(text, len(ids), seconds, prepared.cropped_fraction, maps, gaze.fault)
 
-    def _write(self, image: Tensor, indication: str | None) -> tuple[list[int], NDArray[np.float32]]:
+    def _write(self, image: Tensor, indication: str | None) -> tuple[list[int], Gaze]:
         """The ids, and for each what it attended to in the image."""
         before, after = self._prompt(indication)
         where = slice(len(before), len(before) + self._model.config.image_tokens)
         with watch(self._model.language_model, where) as gaze:
             ids = self._model.write(image, before, after, max_new_tokens=self._max_new_tokens)
-        return ids, gaze.rows()[: len(ids)]
+        return ids, gaze
 
-    def _map(self, text: str, ids: list[int], rows: NDArray[np.float32]) -> NDArray[np.uint8]:
-        ends = [len(self._tokenizer.text(ids[: count + 1])) for count in range(len(ids))]
-        return map_sentences(rows, find_sentences(text), ends)
+    def _map(self, text: str, ids: list[int], gaze: Gaze) -> NDArray[np.uint8] | None:
+        """None if that failed, now or while the model wrote."""
+        with gaze.spare_the_draft():
+            if not gaze.fault:
+                ends = [len(self._tokenizer.text(ids[: count + 1])) for count in range(len(ids))]
+                return map_sentences(gaze.rows()[: len(ids)], find_sentences(text), ends)
+        return None
 
     def _prompt(self, indication: str | None) -> tuple[list[int], list[int]]:
         before, after = prompt_chunks(indication)

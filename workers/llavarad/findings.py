@@ -18,6 +18,7 @@ class Findings:
     cropped_fraction: float
     # (sentences, side, side) uint8: where it looked in the centre square while it wrote each sentence of the text.
     attention: NDArray[np.uint8] | None = field(default=None, compare=False)
+    attention_fault: str = field(default="", compare=False)  # where it failed, if that is why there is none
 
 
 @dataclass(frozen=True)

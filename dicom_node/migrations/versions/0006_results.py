@@ -12,7 +12,8 @@ def upgrade() -> None:
         op.add_column("report", sa.Column(name, sa.String(), nullable=False, server_default=""))
     op.add_column("report", sa.Column("attention", sa.LargeBinary(), nullable=True))
     op.add_column("report", sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True))
-    op.add_column("delivery", sa.Column("wants_commitment", sa.Boolean(), nullable=False, server_default=sa.false()))
+    for name in ("wants_commitment", "has_gone_out"):
+        op.add_column("delivery", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("delivery", sa.Column("transaction_uid", sa.String(length=64), nullable=False, server_default=""))
     op.create_index("ix_delivery_transaction_uid", "delivery", ["transaction_uid"])
     op.add_column("imaging_order", sa.Column("procedure_scheme", sa.String(), nullable=False, server_default=""))
@@ -29,8 +30,8 @@ def downgrade() -> None:
     op.drop_index("delivery_to_commit", "delivery")
     op.drop_index("ix_delivery_transaction_uid", "delivery")
     with op.batch_alter_table("delivery") as delivery:
-        delivery.drop_column("transaction_uid")
-        delivery.drop_column("wants_commitment")
+        for name in ("transaction_uid", "has_gone_out", "wants_commitment"):
+            delivery.drop_column(name)
     with op.batch_alter_table("report") as report:
         for name in ("withdrawn_at", "attention", "withdrawal_reason", "labels"):
             report.drop_column(name)
