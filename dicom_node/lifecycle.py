@@ -86,6 +86,8 @@ def advance(session: Session, row: Row, new: State, *, now: datetime, reason: st
     if not isinstance(row, Study):
         changes = {"reason": reason, "lease_until": None, **changes}
     statement = update(kind).where(*_unchanged(row)).values(state=new, **changes)
+    # Or SQLAlchemy changes the object in memory, also where no row was changed.
+    statement = statement.execution_options(synchronize_session=False)
     if cast(CursorResult[Any], session.execute(statement)).rowcount == 0:
         return False
     session.refresh(row)

@@ -35,8 +35,7 @@ def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
     The lock lets two last deliveries see each other, if each looks at the rows anew.
     """
     anew = {"populate_existing": True}
-    session.flush()
-    session.refresh(delivery)  # an update that changed no row has changed the object all the same
+    session.flush()  # or what the caller has set is read over
     report = session.get_one(Report, delivery.report_id)
     job = session.exec(select(Job).where(Job.id == report.job_id).with_for_update(), execution_options=anew).one()
     if job.state != JobState.REPORTED:

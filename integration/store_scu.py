@@ -84,10 +84,16 @@ class StoreScu:
         The data set goes out as it is; only for a PACS that takes nothing but Implicit VR it is written anew, the same
         way each time. The wait is at most `timeout_s` each for the connection, the association and the answer.
         """
-        ds = dcmread(BytesIO(payload))
+        ae = Requestor(self._calling_ae)
+        try:
+            return self._send(ae, dcmread(BytesIO(payload)))
+        finally:
+            ae.hang_up()
+
+    def _send(self, ae: Requestor, ds: Dataset) -> Ack:
         connections: list[evt.Event] = []
         try:
-            assoc = self._associate(ds, connections)
+            assoc = self._associate(ae, ds, connections)
         except OSError:  # before the attempt to connect, whose errors pynetdicom takes for itself
             return self._not_sent("cannot be reached: its host name is unknown, or there is no free socket")
         if not assoc.is_established:
@@ -98,9 +104,8 @@ class StoreScu:
             if assoc.is_established:
                 assoc.release()
 
-    def _associate(self, ds: Dataset, connections: list[evt.Event]) -> Association:
+    def _associate(self, ae: Requestor, ds: Dataset, connections: list[evt.Event]) -> Association:
         to = self._destination
-        ae = Requestor(self._calling_ae)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
         # A context for each syntax: so Explicit VR, in which we hold the bytes, is used wherever the PACS takes it.
         syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)

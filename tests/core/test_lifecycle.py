@@ -113,6 +113,7 @@ def test_who_comes_second_changes_nothing(sessions: Sessions) -> None:
     with sessions.begin() as session:
         session.add(mine)
         assert not advance(session, mine, StudyState.COMPLETE, now=NOON)
+        assert mine.state == StudyState.RECEIVING  # neither in memory, where others would believe it
     assert moves_of(sessions, "study") == [("", "receiving"), ("receiving", "complete")]
 
 
