@@ -2,13 +2,20 @@
 
 import socket
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from errno import EMSGSIZE
 from ssl import SSLContext
-from typing import cast
+from typing import Any, cast
 
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
+
+from dicom_node.errors import PeerRejected, PeerUnreachable
+from dicom_node.peers import DicomDestination, DicomSource, PeerAddress
+from dicom_node.tls import client_context
 
 _LONGEST_PDU_BYTES = 1024 * 1024  # received; the peer was told of a smaller limit (PS3.8 D.1)
 _PIECE_BYTES = 64 * 1024
@@ -17,8 +24,10 @@ _PIECE_BYTES = 64 * 1024
 class Requestor(AE):
     """pynetdicom's AE, whose connections are closed whatever becomes of them."""
 
-    def __init__(self, ae_title: str) -> None:
+    def __init__(self, ae_title: str, *, timeout_s: float) -> None:
+        """timeout_s: the longest wait for a connection and for each answer."""
         super().__init__(ae_title)
+        self.connection_timeout = self.acse_timeout = self.dimse_timeout = self.network_timeout = timeout_s
         self._sockets: list[_ClosedSocket] = []
 
     def _create_socket(
@@ -33,6 +42,51 @@ class Requestor(AE):
         """Close what is left of the connections: of a peer that says nothing, pynetdicom forgets it."""
         while self._sockets:
             self._sockets.pop().forget()
+
+
+@contextmanager
+def opened(
+    ae: Requestor,
+    to: DicomDestination | DicomSource | PeerAddress,
+    called_ae: str,
+    *,
+    contexts: Sequence[PresentationContext],
+    refusal: str,
+    **options: Any,
+) -> Iterator[Association]:
+    """An association while the block runs; its connection is closed after that.
+
+    refusal: what is said of a peer that takes none of the contexts. options: of `AE.associate`.
+    Raises PeerUnreachable if there is no association, PeerRejected if the peer takes none of the contexts.
+    """
+    try:
+        assoc = _associate(ae, to, called_ae, contexts=list(contexts), **options)
+        if not assoc.is_established:
+            raise _no_association(assoc, called_ae, refusal)
+        try:
+            yield assoc
+        finally:
+            if assoc.is_established:
+                assoc.release()
+    finally:
+        ae.hang_up()
+
+
+def _associate(
+    ae: Requestor, to: DicomDestination | DicomSource | PeerAddress, called_ae: str, **options: Any
+) -> Association:
+    try:
+        tls = (client_context(to.tls), to.host) if to.tls else None
+        return ae.associate(to.host, to.port, ae_title=called_ae, tls_args=tls, **options)
+    except OSError as error:  # its certificates, or what comes before the attempt to connect
+        raise PeerUnreachable(f"{called_ae} cannot be reached: {error.strerror or type(error).__name__}") from error
+
+
+def _no_association(assoc: Association, called_ae: str, refusal: str) -> PeerRejected | PeerUnreachable:
+    if assoc.rejected_contexts:
+        return PeerRejected(f"{called_ae} {refusal}")
+    words = "rejected the association" if assoc.is_rejected else "cannot be reached, or ended the association"
+    return PeerUnreachable(f"{called_ae} {words}")
 
 
 class _ClosedSocket(AssociationSocket):

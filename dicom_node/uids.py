@@ -1,10 +1,22 @@
 """Identifiers that are the same on every retry, because they are derived and not drawn."""
 
+import re
 import uuid
 
 from pydicom.uid import UID
 
 _NAMESPACE = uuid.UUID("7d0f4c1a-5d3b-5c55-9f6e-2f7a3d1e9b10")
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+LONGEST_UID = 64
+
+
+def is_uid(text: str) -> bool:
+    """Whether it can be kept and told to others as a UID: what is none may be anything, a name too.
+
+    Source: PS3.5 9.1, but for leading zeros, which senders write.
+    """
+    return len(text) <= LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 def derive_uid(*parts: str) -> UID:

@@ -7,10 +7,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 
-from dicom_node.errors import PeerRejected, PeerUnreachable
 from dicom_node.peers import DicomDestination
-from dicom_node.requestor import Requestor
-from dicom_node.tls import client_context
+from dicom_node.requestor import Requestor, opened
 
 
 @contextmanager
@@ -25,37 +23,12 @@ def associated(
 
     Raises PeerUnreachable if there is none, PeerRejected if the PACS does not offer the class.
     """
-    ae = Requestor(calling_ae)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = destination.timeout_s
-    try:
-        assoc = _associate(ae, destination, sop_class_uid, handlers)
-        try:
-            yield assoc
-        finally:
-            if assoc.is_established:
-                assoc.release()
-    finally:
-        ae.hang_up()
-
-
-def _associate(
-    ae: Requestor, to: DicomDestination, sop_class_uid: str, handlers: Sequence[evt.EventHandlerType]
-) -> Association:
-    try:
-        assoc = ae.associate(
-            to.host,
-            to.port,
-            contexts=[build_context(sop_class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])],
-            ae_title=to.ae_title,
-            tls_args=(client_context(to.tls), to.host) if to.tls else None,
-            evt_handlers=list(handlers),
-        )
-    except OSError as error:  # before the attempt to connect, whose errors pynetdicom takes for itself
-        words = f"{to.ae_title} cannot be reached: {error.strerror or type(error).__name__}"
-        raise PeerUnreachable(words) from error
-    if assoc.is_established:
-        return assoc
-    if assoc.rejected_contexts:
-        raise PeerRejected(f"{to.ae_title} does not offer the service")
-    words = "rejected the association" if assoc.is_rejected else "cannot be reached, or ended the association"
-    raise PeerUnreachable(f"{to.ae_title} {words}")
+    with opened(
+        Requestor(calling_ae, timeout_s=destination.timeout_s),
+        destination,
+        destination.ae_title,
+        contexts=[build_context(sop_class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])],
+        refusal="does not offer the service",
+        evt_handlers=list(handlers),
+    ) as assoc:
+        yield assoc

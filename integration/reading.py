@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dicom_node.peers import Hl7Path
+from dicom_node.uids import is_uid
 from integration.acknowledgement import DATA_TYPE_ERROR, error
 from integration.er7 import Segment
 from integration.escape import escape
 
 LONGEST_IDENTIFIER = 199  # characters: ST in HL7 2.5.1 2.A.73
 _PATH = re.compile(r"(\w{3})-(\d+)(?:\.(\d+))?")
-_UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 9.1
 _ENTITY_PARTS = (1, 2, 3, 4)  # EI: identifier, namespace, universal ID and its type
 
 
@@ -44,7 +44,7 @@ class Group:
     def uid(self, paths: Iterable[Hl7Path]) -> str:
         """The first that is there. Raises Refused where it is no UID."""
         uid = self.identifier(paths)
-        if uid and not _UID.fullmatch(uid):
+        if uid and not is_uid(uid):
             raise error(DATA_TYPE_ERROR, "", "expected a UID as Study Instance UID")
         return uid
 

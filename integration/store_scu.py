@@ -84,7 +84,7 @@ class StoreScu:
         The data set goes out as it is; only for a PACS that takes nothing but Implicit VR it is written anew, the same
         way each time. The wait is at most `timeout_s` each for the connection, the association and the answer.
         """
-        ae = Requestor(self._calling_ae)
+        ae = Requestor(self._calling_ae, timeout_s=self.timeout_s)
         try:
             return self._send(ae, dcmread(BytesIO(payload)))
         finally:
@@ -106,7 +106,6 @@ class StoreScu:
 
     def _associate(self, ae: Requestor, ds: Dataset, connections: list[evt.Event]) -> Association:
         to = self._destination
-        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
         # A context for each syntax: so Explicit VR, in which we hold the bytes, is used wherever the PACS takes it.
         syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
         return ae.associate(

@@ -10,11 +10,8 @@ from dicom_node import states
 from dicom_node.models import Instance
 from dicom_node.product import MANUFACTURER
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
+from dicom_node.receive.coded_words import CHEST_WORDS, RADIOGRAPHY_MODALITIES
 
-# (0008,0060). DR is no defined term of PS3.3 C.7.3.1.1.1, but in use.
-RADIOGRAPHY_MODALITIES = frozenset({"CR", "DX", "DR"})
-# (0018,0015). CHEST and LUNG are terms of PS3.16 Annex L; senders also write the region's Latin and Romance names.
-CHEST_WORDS = frozenset({"CHEST", "THORAX", "TORAX", "LUNG"})
 # (0018,5101), best first. Only these: "AP LLD" and the like are decubitus films, which the model was not meant for.
 FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")
 

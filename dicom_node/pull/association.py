@@ -33,8 +33,7 @@ from dicom_node.peers import DicomSource
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
 from dicom_node.receive.intake import Intake
 from dicom_node.receive.whole_object import keep_whole
-from dicom_node.requestor import Requestor
-from dicom_node.tls import client_context
+from dicom_node.requestor import Requestor, opened
 
 # PS3.4 C.6.2: Study Root Query/Retrieve Information Model
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -61,16 +60,20 @@ def associated(source: DicomSource, intake: Intake, *, calling_ae: str) -> Itera
 
     Raises PeerUnreachable if there is none, PeerRejected if the source offers neither query nor retrieval.
     """
-    ae = Requestor(calling_ae)
-    try:
-        assoc = _associate(ae, source, intake)
-        try:
-            yield assoc
-        finally:
-            if assoc.is_established:
-                assoc.release()
-    finally:
-        ae.hang_up()
+    # Or pynetdicom makes log lines of every identifier, and pydicom of what it finds wrong in it.
+    _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+    is_get = source.retrieve == "get"
+    with opened(
+        Requestor(calling_ae, timeout_s=source.timeout_s),
+        source,
+        source.ae_title,
+        contexts=_contexts(is_get=is_get),
+        refusal="offers neither query nor retrieval (Study Root)",
+        max_pdu=_MAX_PDU_BYTES,
+        ext_neg=[build_role(uid, scp_role=True) for uid in storage_classes()] if is_get else None,
+        evt_handlers=[(evt.EVT_C_STORE, _on_c_store, [intake, source.ae_title])],
+    ) as assoc:
+        yield assoc
 
 
 @contextmanager
@@ -92,34 +95,6 @@ def require_context(assoc: Association, sop_class_uid: str, source: DicomSource)
     if sop_class_uid not in {context.abstract_syntax for context in assoc.accepted_contexts}:
         name = {STUDY_ROOT_FIND: "C-FIND", STUDY_ROOT_MOVE: "C-MOVE", STUDY_ROOT_GET: "C-GET"}[sop_class_uid]
         raise PeerRejected(f"{source.ae_title} does not offer {name} (Study Root)")
-
-
-def _associate(ae: Requestor, source: DicomSource, intake: Intake) -> Association:
-    # Or pynetdicom makes log lines of every identifier, and pydicom of what it finds wrong in it.
-    _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = source.timeout_s
-    is_get = source.retrieve == "get"
-    try:
-        assoc = ae.associate(
-            source.host,
-            source.port,
-            contexts=_contexts(is_get=is_get),
-            ae_title=source.ae_title,
-            max_pdu=_MAX_PDU_BYTES,
-            ext_neg=[build_role(uid, scp_role=True) for uid in storage_classes()] if is_get else None,
-            tls_args=(client_context(source.tls), source.host) if source.tls else None,
-            evt_handlers=[(evt.EVT_C_STORE, _on_c_store, [intake, source.ae_title])],
-        )
-    except OSError as error:  # before the attempt to connect, whose errors pynetdicom takes for itself
-        raise PeerUnreachable(
-            f"{source.ae_title} cannot be reached: {error.strerror or type(error).__name__}"
-        ) from error
-    if assoc.is_established:
-        return assoc
-    if assoc.rejected_contexts:
-        raise PeerRejected(f"{source.ae_title} offers neither query nor retrieval (Study Root)")
-    words = "rejected the association" if assoc.is_rejected else "cannot be reached, or ended the association"
-    raise PeerUnreachable(f"{source.ae_title} {words}")
 
 
 def _on_c_store(event: evt.Event, intake: Intake, calling_ae: str) -> int:

@@ -7,10 +7,9 @@ from pydicom import dcmread
 
 from dicom_node.errors import InvalidHeader, Permanent
 from dicom_node.pull.query import Answer, Ask, exact, is_study, text_of
+from dicom_node.receive.coded_words import CHEST_WORDS, RADIOGRAPHY_MODALITIES
 from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
 
-_RADIOGRAPHY_MODALITIES = frozenset({"CR", "DX", "DR"})
-_CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG")
 _MOST_CANDIDATES = 20  # earlier studies whose series are asked for
 
 
@@ -81,7 +80,7 @@ def _is_chest_radiograph(ask: Ask, study: Answer) -> bool:
         "BodyPartExamined": "",
         "SeriesDescription": "",
     }
-    series = [each for each in ask("SERIES", keys) if each["Modality"] in _RADIOGRAPHY_MODALITIES]
+    series = [each for each in ask("SERIES", keys) if each["Modality"] in RADIOGRAPHY_MODALITIES]
     return any(
         _is_chest(each["BodyPartExamined"] or f"{each['SeriesDescription']} {study['StudyDescription']}")
         for each in series
@@ -89,4 +88,4 @@ def _is_chest_radiograph(ask: Ask, study: Answer) -> bool:
 
 
 def _is_chest(words: str) -> bool:
-    return any(word in words.upper() for word in _CHEST_WORDS)
+    return any(word in words.upper() for word in CHEST_WORDS)

@@ -1,6 +1,5 @@
 """Asking a source what it has: C-FIND as SCU (PS3.4 C.4.1), bounded whatever the source answers."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dicom_node.errors import PeerBusy, PeerUnreachable, Permanent
 from dicom_node.peers import DicomSource
 from dicom_node.pull.association import STUDY_ROOT_FIND, limited, require_context
 from dicom_node.receive.header import silence_pydicom
+from dicom_node.uids import is_uid
 
 # PS3.4 C.4.1.1.4
 SUCCESS = 0x0000
@@ -31,8 +31,6 @@ Ask = Callable[[Level, Mapping[str, str]], list[Answer]]
 MOST_ANSWERS = 5_000
 LONGEST_QUERY_S = 300.0
 _MESSAGE_ID = 1  # one question at a time
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID = 64
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _WILD = frozenset("*?\\")  # PS3.4 C.2.2.2; a backslash parts values
 
@@ -74,11 +72,6 @@ def exact(value: str, what: str) -> str:
     if _WILD & set(value):
         raise Permanent(f"{what} has one of the characters * ? \\, expected a value that matches nothing else")
     return value.strip()
-
-
-def is_uid(value: str) -> bool:
-    """Whether it is one by PS3.5 9.1."""
-    return len(value) <= _LONGEST_UID and bool(_UID.fullmatch(value))
 
 
 def studies_by_accession(ask: Ask, accession_number: str) -> list[FoundStudy]:

@@ -1,4 +1,9 @@
-"""Codes of body parts and views, as the words that DICOM has for them."""
+"""The words that DICOM has for body parts and views, also of codes, and which of them mean a chest radiograph."""
+
+# (0008,0060). DR is no defined term of PS3.3 C.7.3.1.1.1, but in use.
+RADIOGRAPHY_MODALITIES = frozenset({"CR", "DX", "DR"})
+# (0018,0015). CHEST and LUNG are terms of PS3.16 Annex L; senders also write the region's Latin and Romance names.
+CHEST_WORDS = frozenset({"CHEST", "THORAX", "TORAX", "LUNG"})
 
 # PS3.16 CID 4009 (DX anatomy). SRT and SNM3 share the codes that begin with a letter.
 BODY_PART_OF_CODE = {

@@ -4,7 +4,6 @@ What is really there of the objects is found out later, and told by `commitment_
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +13,12 @@ from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.events import Event
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
 from dicom_node import logs
 from dicom_node.lifecycle import advance, begin
 from dicom_node.models import Commitment
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.receive.header import silence_pydicom
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.normalized import (
     NO_SUCH_SOP_INSTANCE,
@@ -28,8 +26,10 @@ from dicom_node.receive.normalized import (
     RESOURCE_LIMITATION,
     SUCCESS,
     Refused,
+    refusal,
 )
 from dicom_node.states import CommitmentState
+from dicom_node.uids import is_uid
 
 # PS3.4 J.3.1, J.3.5 and table J.3-1
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
@@ -58,7 +58,6 @@ STATUSES: Mapping[int, tuple[str, str]] = {
     RESOURCE_LIMITATION: ("Resource limitation", "the database cannot take it: ask again"),
 }
 
-_UID = re.compile(r"[0-9.]{1,64}")  # as senders write it, leading zeros and all
 _ENDED = (CommitmentState.DELIVERED, CommitmentState.FAILED)
 
 _log = logs.get("commitment")
@@ -86,18 +85,12 @@ def make_commitment_handler(receiver: Receiver) -> Callable[[Event], tuple[int, 
 
     def on_n_action(event: Event) -> tuple[int, None]:
         calling_ae = event.assoc.requestor.ae_title.strip()
-        try:
-            _take(receiver, event, calling_ae)
-        except Refused as error:
-            status, reason = error.status, str(error)
-        except SQLAlchemyError as error:
-            status, reason = RESOURCE_LIMITATION, logs.places(error)
-        except PARSE_ERRORS as error:
-            status, reason = PROCESSING_FAILURE, logs.places(error)
-        else:
+        failure = refusal(lambda: _take(receiver, event, calling_ae))
+        if failure is None:
             return SUCCESS, None
-        _log.warning("commitment_refused", calling_ae=calling_ae, status=f"{status:04X}", reason=reason)
-        return status, None
+        status, words = f"{failure.status:04X}", str(failure)
+        _log.warning("commitment_refused", calling_ae=calling_ae, status=status, reason=words, trace=failure.trace)
+        return failure.status, None
 
     return on_n_action
 
@@ -150,7 +143,7 @@ def read_uid(ds: Dataset, keyword: str) -> str:
     """
     value = ds.get_item(keyword).value if keyword in ds else b""
     text = value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""
-    if not _UID.fullmatch(text):
+    if not is_uid(text):
         raise Refused(INVALID_ARGUMENT_VALUE, f"{keyword} is missing or not a UID")
     return text
 

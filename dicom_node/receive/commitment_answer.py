@@ -11,7 +11,6 @@ from typing import cast
 from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.events import Event
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from dicom_node import logs
@@ -22,13 +21,14 @@ from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery
 from dicom_node.receive.commitment import INVALID_ARGUMENT_VALUE, WELL_KNOWN_INSTANCE, read_references, read_uid
 from dicom_node.receive.commitment_result import FAILURES_EXIST, REQUEST_SUCCESSFUL
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.receive.header import silence_pydicom
 from dicom_node.receive.normalized import (
     NO_SUCH_SOP_INSTANCE,
     PROCESSING_FAILURE,
     RESOURCE_LIMITATION,
     SUCCESS,
     Refused,
+    refusal,
 )
 from dicom_node.settlement import send_later, settle_job
 from dicom_node.states import DeliveryState
@@ -67,22 +67,19 @@ def make_answer_handler(sessions: Sessions, settings: Settings, clock: Clock) ->
     def on_n_event_report(event: Event) -> tuple[int, None]:
         peer = event.assoc.acceptor if event.assoc.is_requestor else event.assoc.requestor
         ae_title = peer.ae_title.strip()
-        try:
-            answer = _read(event)
-            with sessions.begin() as session:
-                delivery = _find(session, settings, answer, ae_title)
-                _work_in(session, settings, delivery, answer, clock())
-        except Refused as error:
-            status, reason = error.status, str(error)
-        except SQLAlchemyError as error:
-            status, reason = RESOURCE_LIMITATION, logs.places(error)
-        except PARSE_ERRORS as error:
-            status, reason = PROCESSING_FAILURE, logs.places(error)
-        else:
-            _log.info("commitment_answered", delivery=delivery.id, state=delivery.state)
+        failure = refusal(lambda: take(event, ae_title))
+        if failure is None:
             return SUCCESS, None
-        _log.warning("commitment_answer_refused", calling_ae=ae_title, status=f"{status:04X}", reason=reason)
-        return status, None
+        status, words = f"{failure.status:04X}", str(failure)
+        _log.warning("commitment_answer_refused", calling_ae=ae_title, status=status, reason=words, trace=failure.trace)
+        return failure.status, None
+
+    def take(event: Event, ae_title: str) -> None:
+        answer = _read(event)
+        with sessions.begin() as session:
+            delivery = _find(session, settings, answer, ae_title)
+            _work_in(session, settings, delivery, answer, clock())
+        _log.info("commitment_answered", delivery=delivery.id, state=delivery.state)
 
     return on_n_event_report
 

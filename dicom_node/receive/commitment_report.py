@@ -34,10 +34,9 @@ from dicom_node.receive.commitment import (
 from dicom_node.receive.commitment_result import CommitmentResult, examine, failures_to_json
 from dicom_node.receive.event_report import EventReport, context_for, falls_silent, send_event_report
 from dicom_node.receive.intake import Receiver
-from dicom_node.requestor import Requestor
+from dicom_node.requestor import Requestor, opened
 from dicom_node.rounds import persist
 from dicom_node.states import CommitmentState
-from dicom_node.tls import client_context
 
 LANES = 4  # requests served at once
 _LEASE_S = 6 * 3_600.0  # the largest request reads terabytes; an scp that starts alone does not wait for it
@@ -161,34 +160,17 @@ def _association_of(reporter: Reporter, commitment: Commitment) -> Association |
 
 
 def _send_anew(reporter: Reporter, called_ae: str, address: PeerAddress, report: EventReport) -> int:
-    assoc = _associate(reporter.settings.ae_title, called_ae, address)
-    try:
-        return send_event_report(assoc, report, reporter.stop, timeout_s=ANSWER_TIMEOUT_S)
-    finally:
-        assoc.release()
-
-
-def _associate(ae_title: str, called_ae: str, address: PeerAddress) -> Association:
-    ae = Requestor(ae_title)
+    ae = Requestor(reporter.settings.ae_title, timeout_s=ANSWER_TIMEOUT_S)
     ae.connection_timeout = _CONNECT_TIMEOUT_S
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_TIMEOUT_S
-    try:
-        assoc = ae.associate(
-            address.host,
-            address.port,
-            contexts=[build_context(STORAGE_COMMITMENT, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])],
-            ae_title=called_ae,
-            ext_neg=[build_role(STORAGE_COMMITMENT, scp_role=True)],  # PS3.4 J.3.3.1.3: we are the SCP, and ask
-            tls_args=(client_context(address.tls), address.host) if address.tls else None,
-        )
-    except OSError as error:  # before the attempt to connect, whose errors pynetdicom takes for itself
-        raise PeerUnreachable(f"{called_ae} cannot be reached: {error.strerror or type(error).__name__}") from error
-    if assoc.is_established:
-        return assoc
-    if assoc.rejected_contexts:
-        raise PeerRejected(f"{called_ae} accepts no storage commitment on an association of ours")
-    words = "rejected the association" if assoc.is_rejected else "cannot be reached, or ended the association"
-    raise PeerUnreachable(f"{called_ae} {words}")
+    with opened(
+        ae,
+        address,
+        called_ae,
+        contexts=[build_context(STORAGE_COMMITMENT, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])],
+        refusal="accepts no storage commitment on an association of ours",
+        ext_neg=[build_role(STORAGE_COMMITMENT, scp_role=True)],  # PS3.4 J.3.3.1.3: we are the SCP, and ask
+    ) as assoc:
+        return send_event_report(assoc, report, reporter.stop, timeout_s=ANSWER_TIMEOUT_S)
 
 
 def _judge(status: int) -> None:

@@ -27,6 +27,7 @@ from pydicom.tag import BaseTag
 from dicom_node.errors import InvalidHeader, OutsideStudy
 from dicom_node.receive.coded_words import BODY_PART_OF_CODE, VIEW_OF_CODE
 from dicom_node.receive.plain_elements import NotPlain, read_plain_elements
+from dicom_node.uids import LONGEST_UID, is_uid
 
 TRANSFER_SYNTAX_UID = BaseTag(0x00020010)
 SOP_CLASS_UID = BaseTag(0x00080016)
@@ -81,7 +82,6 @@ _MOST_ELEMENTS = 65_536  # at the top level; a real header has hundreds
 _MOST_READ_BYTES = 64 * 1024 * 1024  # of a header; what is skipped does not count
 _LONGEST_WORD = 64  # PS3.5 6.2, VR LO; also keeps a row small
 # PS3.5 9.1. Leading zeros in a component are forbidden there, but real senders write them.
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _PYDICOM = re.compile(r"pydicom(\..*)?$")
 
 
@@ -235,13 +235,13 @@ class _Rationed:
 
 
 def _uid(uid: str, tag: BaseTag, error: type[InvalidHeader] = InvalidHeader) -> str:
-    if len(uid) <= 64 and _UID.fullmatch(uid):
+    if is_uid(uid):
         return uid
     name = f"{tag} {dictionary_description(tag)}"
     if not uid:
         raise error(f"{name} is missing or empty, expected a UID")
-    if len(uid) > 64:
-        raise error(f"{name} has {len(uid)} characters, expected 1–64")
+    if len(uid) > LONGEST_UID:
+        raise error(f"{name} has {len(uid)} characters, expected 1–{LONGEST_UID}")
     # Not quoted: what is no UID may be anything, a name too.
     raise error(f"{name} is not a UID, expected digits and single dots")
 

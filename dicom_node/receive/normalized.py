@@ -3,7 +3,6 @@
 Nothing that is refused is quoted: a value that is no UID may be anything, a name too.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -18,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node import logs
 from dicom_node.errors import Permanent
 from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.uids import is_uid
 
 # PS3.7 annex C
 SUCCESS = 0x0000
@@ -54,7 +54,6 @@ STATUSES: Mapping[int, tuple[str, str]] = {
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF  # PS3.5 7.1.3
 _LONGEST_COMMENT = 64  # (0000,0902), VR LO
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # as senders write it, see `header`
 
 _log = logs.get("normalized")
 
@@ -106,7 +105,7 @@ def text(ds: Dataset, keyword: str) -> str:
 def uid(ds: Dataset, keyword: str) -> str:
     """The UID in an attribute of type 1."""
     value = text(ds, keyword)
-    if not _is_uid(value):
+    if not is_uid(value):
         raise Refused(INVALID_ATTRIBUTE_VALUE, f"{keyword} is not a UID")
     return value
 
@@ -128,16 +127,12 @@ def some_items(ds: Dataset, keyword: str) -> list[Dataset]:
     return found
 
 
-def _is_uid(value: str) -> bool:
-    return len(value) <= 64 and _UID.fullmatch(value) is not None
-
-
 def _request(event: Event) -> Request:
     if isinstance(event.request, N_SET):
         named, attributes = event.request.RequestedSOPInstanceUID, event.modification_list
     else:
         named, attributes = cast(N_CREATE, event.request).AffectedSOPInstanceUID, event.attribute_list
-    if not _is_uid(named or ""):
+    if not is_uid(named or ""):
         raise Refused(INVALID_OBJECT_INSTANCE, "SOP Instance UID is missing or not a UID")
     if any(_is_cut_short(element) for element in attributes.values()):
         raise Refused(PROCESSING_FAILURE, "data set ends within an element")
@@ -153,16 +148,22 @@ def _no_service(_: Request) -> None:
     raise Refused(NO_SUCH_SOP_CLASS, "no such service for this SOP class")
 
 
-def _answer(serve: Callable[[], None], calling_ae: str) -> Dataset:
+def refusal(serve: Callable[[], None]) -> Refused | None:
+    """Serve a request. Returns with what it is refused; None: all is durable."""
     try:
         serve()
     except Refused as error:
-        failure = error
+        return error
     except SQLAlchemyError as error:
-        failure = Refused(RESOURCE_LIMITATION, "try again later", trace=logs.places(error))
+        return Refused(RESOURCE_LIMITATION, "try again later", trace=logs.places(error))
     except PARSE_ERRORS as error:
-        failure = Refused(PROCESSING_FAILURE, "data set cannot be read", trace=logs.places(error))
-    else:
+        return Refused(PROCESSING_FAILURE, "data set cannot be read", trace=logs.places(error))
+    return None
+
+
+def _answer(serve: Callable[[], None], calling_ae: str) -> Dataset:
+    failure = refusal(serve)
+    if failure is None:
         return _status(SUCCESS)
     status, words = f"{failure.status:04X}", str(failure)
     _log.warning("request_refused", calling_ae=calling_ae, status=status, error=words, trace=failure.trace)

@@ -18,11 +18,12 @@ from dicom_node.errors import StorageFull
 from dicom_node.receive.intake import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, Intake, Receiver
 from dicom_node.receive.refusals import Refusals
 from dicom_node.receive.transfers import Transfers
+from dicom_node.uids import is_uid
 from dicom_node.web.access import RETRY_AFTER, Doorkeeper
 from dicom_node.web.multipart import BadMultipart
 from dicom_node.web.negotiation import answer_type, boundary_of
 from dicom_node.web.store_response import SERVICE_UNAVAILABLE, encode, http_status
-from dicom_node.web.upload import Outcome, TooManyParts, Upload, is_uid
+from dicom_node.web.upload import Outcome, TooManyParts, Upload
 
 Returned = TypeVar("Returned")
 

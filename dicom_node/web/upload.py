@@ -1,6 +1,5 @@
 """One STOW-RS request's objects, each on its way from the body to its row. Blocks: for a worker thread."""
 
-import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,10 +9,10 @@ from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.intake import CANNOT_UNDERSTAND, Deposit, Intake
 from dicom_node.receive.recognition import HEAD_BYTES, NoObject, recognise
 from dicom_node.receive.transfers import Transfers
+from dicom_node.uids import is_uid
 from dicom_node.web.multipart import MultipartParser
 
 MOST_PARTS = 10_000  # of one request: each is a line of the answer, which is held in memory
-_UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 9.1, as far as real senders keep to it
 
 _log = logs.get("upload")
 
@@ -24,11 +23,6 @@ class Outcome:
 
     status: int  # as C-STORE would answer it (PS3.4 table B.2-1)
     announced: Announcement | None  # None: it never said what it is
-
-
-def is_uid(text: str) -> bool:
-    """Whether it can be told to others as a UID: what is none may be anything, a name too."""
-    return _UID.fullmatch(text) is not None
 
 
 class TooManyParts(Exception):

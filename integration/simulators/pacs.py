@@ -3,7 +3,6 @@
 It is no archive: nothing is indexed, checked or protected. Run it by `python -m integration.simulators.pacs --dir D`.
 """
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node.peers import Tls
 from dicom_node.tls import server_context
+from dicom_node.uids import is_uid
 from integration.simulators.inbox import Inbox
 from integration.simulators.standalone import arguments, run_until_terminated
 
@@ -25,7 +25,6 @@ _CANNOT_UNDERSTAND = 0xC000
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})
 _VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 _FAREWELL_S = 0.5  # for each association that is still open at the end
-_UID = re.compile(r"[0-9.]{1,64}")
 _CONTEXTS = (build_context(_VERIFICATION), *AllStoragePresentationContexts)
 
 
@@ -95,7 +94,7 @@ class LoopbackPacs:
     def _on_store(self, event: evt.Event) -> int:
         fault = self.fault
         uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)
-        if not _UID.fullmatch(uid):
+        if not is_uid(uid):
             return _CANNOT_UNDERSTAND
         self.inbox.note(uid, event.encoded_dataset(include_meta=False))
         if fault.status == _SUCCESS or fault.status in _WARNINGS:

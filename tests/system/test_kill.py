@@ -247,7 +247,7 @@ def _check_same_bytes(folder: Path) -> None:
 
 
 def _store(ds: Dataset, port: int) -> bool:
-    ae = Requestor("MODALITY")  # which closes the sockets that pynetdicom forgets
+    ae = Requestor("MODALITY", timeout_s=30)  # which closes the sockets that pynetdicom forgets
     ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout = 2, 5, 10
     ae.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
     assoc = ae.associate("127.0.0.1", port, ae_title="CXRNODE")
