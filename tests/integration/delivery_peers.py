@@ -19,14 +19,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
-from waiting import free_port
+from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.peers import Tls
 from dicom_node.uids import derive_control_id, derive_uid
 
 TOOLS = Path(__file__).resolve().parents[3] / "shared" / "tools"
 CACHE = Path.home() / ".cache" / "dicom-node-tests"
-LONG_S = 20.0  # only ever waited for when something is broken
 SHORT_S = 0.5  # waited for in full by each test of a peer that keeps silent
 
 SOP_INSTANCE_UID = str(derive_uid("test", "delivery"))
@@ -81,16 +80,6 @@ def data_set_bytes(part_10: bytes) -> bytes:
     """What follows the preamble, the prefix and the file meta information (PS3.10 7.1)."""
     meta_length = dcmread(BytesIO(part_10)).file_meta.FileMetaInformationGroupLength
     return part_10[128 + 4 + 12 + meta_length :]
-
-
-def wait_until(is_true: Callable[[], bool], what: str) -> None:
-    """Look every 20 ms; fail when the time is up."""
-    pause = threading.Event()
-    for _ in range(round(LONG_S / 0.02)):
-        if is_true():
-            return
-        pause.wait(0.02)
-    pytest.fail(f"not within {LONG_S:g} s: {what}")
 
 
 def is_listening(port: int) -> bool:

@@ -13,7 +13,6 @@ from time import monotonic
 import pytest
 from delivery_peers import (
     CONTROL_ID,
-    LONG_S,
     SHORT_S,
     SOP_INSTANCE_UID,
     data_set_bytes,
@@ -23,6 +22,7 @@ from delivery_peers import (
     sr_payload,
 )
 from report_samples import make_document
+from waiting import LONG_S
 
 from dicom_node.peers import DicomDestination, MllpDestination
 from integration.destinations import Destination, Outcome

@@ -5,12 +5,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from delivery_peers import LONG_S, orthanc, storescp
+from delivery_peers import orthanc, storescp
 from doubles import FrozenClock
 from pydicom import dcmread
 from report_samples import LABELS, make_document
 from rows import add_delivery, add_job, add_report, only, receive
 from sqlmodel import select
+from waiting import LONG_S
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions

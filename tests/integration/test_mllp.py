@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from delivery_peers import (
     CONTROL_ID,
-    LONG_S,
     SHORT_S,
     make_certificates,
     node_receivers,
@@ -13,6 +12,7 @@ from delivery_peers import (
     python_hl7_server,
     raw_peer,
 )
+from waiting import LONG_S
 
 from dicom_node.peers import MllpDestination, Tls
 from integration.destinations import Ack, Outcome

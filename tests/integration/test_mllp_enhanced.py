@@ -6,7 +6,8 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from delivery_peers import LONG_S, SHORT_S, oru_payload, raw_peer
+from delivery_peers import SHORT_S, oru_payload, raw_peer
+from waiting import LONG_S
 
 from dicom_node.peers import MllpDestination
 from integration.destinations import Ack, Outcome

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from delivery_peers import LONG_S, node_receivers
+from delivery_peers import node_receivers
 from report_samples import make_document
 from test_oru_cancellation import withdrawn
 from test_oru_profiles import TEXT_TYPES, VERSIONS, ris
-from waiting import wait_until
+from waiting import LONG_S, wait_until
 
 from dicom_node.states import DeliveryKind
 from integration.destinations import Outcome

@@ -4,10 +4,11 @@ import json
 import urllib.request
 from pathlib import Path
 
-from delivery_peers import LONG_S, orthanc
+from delivery_peers import orthanc
 from page_samples import EYES, PACS, TWO_MAPS, draft
 from rows import add_delivery, add_job, add_report, receive
 from sqlmodel import select
+from waiting import LONG_S
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions

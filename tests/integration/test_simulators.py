@@ -11,9 +11,10 @@ from pathlib import Path
 
 import hl7
 import pytest
-from delivery_peers import CONTROL_ID, LONG_S, SOP_INSTANCE_UID, oru_payload, sr_payload
+from delivery_peers import CONTROL_ID, SOP_INSTANCE_UID, oru_payload, sr_payload
 from pydicom import dcmread
 from pynetdicom import AE, build_context
+from waiting import LONG_S
 
 from dicom_node.peers import DicomDestination, MllpDestination
 from integration.destinations import Outcome

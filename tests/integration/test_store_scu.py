@@ -3,19 +3,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from delivery_peers import (
-    LONG_S,
-    SHORT_S,
-    SOP_INSTANCE_UID,
-    data_set_bytes,
-    make_certificates,
-    orthanc,
-    sr_payload,
-    storescp,
-)
+from delivery_peers import SHORT_S, SOP_INSTANCE_UID, data_set_bytes, make_certificates, orthanc, sr_payload, storescp
 from pydicom import dcmread
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
+from waiting import LONG_S
 
 from dicom_node.peers import DicomDestination, Tls
 from integration.destinations import NOT_SENT, Outcome

@@ -59,6 +59,13 @@ SENTENCES = {
     "The right pneumothorax has now completely resolved.": [("Pneumothorax", ABSENT, "right")],
     "Resolved pneumothorax.": [("Pneumothorax", ABSENT, "")],
     # What is not gone, or not all of it
+    "Pneumothorax and effusion are not seen.": [("Pleural effusion", ABSENT, "")],
+    "Pneumothorax, effusion and consolidation are not seen.": [("Lung consolidation", ABSENT, "")],
+    "A nodule and effusion is not seen.": [("Pleural effusion", ABSENT, "")],
+    "Pneumothorax and effusion cannot be excluded.": [("Pleural effusion", OPEN, "")],
+    "Pneumothorax and effusion are seen.": [("Pneumothorax", PRESENT, ""), ("Pleural effusion", PRESENT, "")],
+    "It is unclear whether there is a pneumothorax.": [("Pneumothorax", OPEN, "")],
+    "Some resolution of the effusion.": [],
     "The left pneumothorax has not resolved.": [],
     "The left pneumothorax has partially resolved.": [],
     "The left pneumothorax has gradually resolved.": [],

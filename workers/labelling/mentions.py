@@ -68,7 +68,7 @@ _DENIED_AFTER = any_of(
 )
 # "Has not resolved", "partial resolution": nothing is said to be gone, nor to be there.
 _PARTLY_GONE = any_of(
-    r"(?:no|not|never|without|partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|mostly|largely)(?:[ -]\w+){0,2}"
+    r"(?:no|not|never|without|some|partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|mostly|largely)(?:[ -]\w+){0,2}"
     r"[ -](?:removed|resolved|cleared|resolution|removal|clear(?:ing|ance))"
 )
 _SOMEHOW_GONE = any_of("removed", "resolved", "cleared")
@@ -77,7 +77,7 @@ _TAKEN_OUT = any_of("removal of", "remov(?:ed|ing)")  # which is said of devices
 _DOUBTED_BEFORE = any_of(
     "may", "might", "could", "possibl[ey]", "probabl[ey]", "likely", "suspect\\w*", "suspicious", "question\\w*",
     "concern\\w*", "suggest\\w*", "versus", "vs", "evaluat\\w*", "assess\\w*", "rule out", "exclud\\w*", "equivocal",
-    "borderline", "potential\\w*", "if", "unlikely", "history of",
+    "borderline", "potential\\w*", "if", "unlikely", "history of", "whether", "unclear", "uncertain",
 )  # fmt: skip
 _DOUBTED_AFTER = any_of(
     r"(?:is|are|remains?) (?:possible|probable|likely|suspected|questionable|questioned|not excluded|unlikely)",
@@ -92,6 +92,7 @@ _QUALIFIED = any_of(
     "compression", "calcified", "hilar", "mediastinal", "apical", "basal", "upper", "lower", "middle", "enlarging",
     rf"{_WITH}(?! (?:there|an?|the|no|neither)\b)",
 )  # fmt: skip
+_LISTS = re.compile(r",?\s*(?:(?:and|or|and/or)\s+)?(?:an?\s+|the\s+)?", re.IGNORECASE)
 _NOT_WHOLLY = any_of("otherwise", "except\\w*", "aside", "apart", "other than", "but", "elsewhere")
 _SIDE = any_of(
     r"(?<!the )(?:right|left) (?:and|or) (?:right|left)",
@@ -117,8 +118,12 @@ def _read_clause(clause: str) -> Iterator[Mention]:
         key=lambda place: place.start,
     )
     begin = 0  # of the words that are about the next finding
-    for place, following in zip(places, [*(each.start for each in places[1:]), len(clause)], strict=False):
+    for number, (place, following) in enumerate(
+        zip(places, [*(each.start for each in places[1:]), len(clause)], strict=False)
+    ):
         presence = _presence(place.finding, clause[: place.start], clause[place.end : following])
+        if presence is Presence.PRESENT and _is_taken_back(clause, places[number:]):
+            presence = None
         before, after = _SIDE.findall(clause[begin : place.start]), [*_SIDE.finditer(clause, place.end, following)]
         if presence is Presence.ABSENT:  # "no left pneumothorax or effusion": the side is that of the list
             before = _SIDE.findall(clause[: place.start])
@@ -127,6 +132,20 @@ def _read_clause(clause: str) -> Iterator[Mention]:
         side = _laterality(words, _SIDE.findall(clause))
         if presence and not (presence is Presence.ABSENT and side is None):  # without a side it would deny both
             yield Mention(place.finding, presence, side or Laterality.UNSAID)
+
+
+def _is_taken_back(clause: str, listed: Sequence[_Place]) -> bool:
+    """Whether what follows the list that begins here denies or doubts its last: then it may be of all of it.
+
+    "Pneumothorax and effusion are not seen", but also "a nodule and effusion is not seen".
+    """
+    for place, following in pairwise(listed):
+        if not _LISTS.fullmatch(clause[place.end : following.start]):
+            return False
+        after = clause[following.end :]
+        if _DENIED_AFTER.search(after) or _DOUBTED_AFTER.search(after) or _SOMEHOW_GONE.search(after):
+            return True
+    return False
 
 
 def _presence(finding: Finding, before: str, after: str) -> Presence | None:
