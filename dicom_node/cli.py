@@ -23,7 +23,7 @@ from dicom_node.database import migrate as migrate_database
 from dicom_node.errors import NodeError, Permanent
 from dicom_node.models import Commitment, Study
 from dicom_node.operator import retry as retry_study
-from dicom_node.roles import ROLES, play
+from dicom_node.roles import ROLES, play, stop_on_signals
 from dicom_node.supervisor import up as supervise
 from dicom_node.terms import require_acceptance
 from dicom_node.timeline import list_statuses, study_status, timeline
@@ -197,8 +197,8 @@ def import_model(
 
 
 def _role_command(role: str) -> None:
-    def command(supervised: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
-        raise typer.Exit(play(role, Settings(), supervised=supervised))
+    def command() -> None:
+        raise typer.Exit(play(role, Settings(), stop_on_signals()))
 
     app.command(role, help=f"Run the {role} role alone.")(command)
 

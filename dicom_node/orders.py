@@ -38,10 +38,15 @@ def order_of(session: Session, study: Study) -> Order | None:
     return ours[0] if ours else None
 
 
+def is_closed(session: Session, study: Study) -> bool:
+    """Whether the RIS has told the final report of this study and patient."""
+    finals = session.exec(select(FinalReport).where(_is_of(FinalReport, study))).all()
+    return any(_is_patients(session, study, final) for final in finals)
+
+
 def require_open_case(session: Session, study: Study) -> None:
     """Raise CaseClosed when the RIS has told the final report of this study and patient."""
-    finals = session.exec(select(FinalReport).where(_is_of(FinalReport, study))).all()
-    if any(_is_patients(session, study, final) for final in finals):
+    if is_closed(session, study):
         raise CaseClosed(CLOSED)
 
 

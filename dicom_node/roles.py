@@ -1,9 +1,7 @@
-"""The roles by name. Each is one process; a role's code is imported only in the process that plays it."""
+"""The roles by name. Each is one process; a command imports the code of the roles that it plays and no other."""
 
-import os
 import pkgutil
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -26,6 +24,8 @@ ROLES = {
     "hl7": "integration.inbound:run",
 }
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 _log = logs.get("roles")
 
 
@@ -35,13 +35,9 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
     return tuple(role for role in ROLES if not is_idle.get(role))
 
 
-def play(role: str, settings: Settings, *, supervised: bool) -> int:
-    """Run a role until SIGTERM, SIGINT or, when supervised, the supervisor's death. Returns the exit status."""
+def play(role: str, settings: Settings, stop: threading.Event) -> int:
+    """Run a role until told to stop. Returns the exit status."""
     logs.configure(role, settings.log_level)
-    stop = threading.Event()
-    stop_on_signals(stop)
-    if supervised:
-        threading.Thread(target=_stop_with_supervisor, args=(stop,), daemon=True).start()
     try:
         cast(Run, pkgutil.resolve_name(ROLES[role]))(settings, stop)
     except NodeError as error:
@@ -51,20 +47,14 @@ def play(role: str, settings: Settings, *, supervised: bool) -> int:
     return 0
 
 
-def stop_on_signals(stop: threading.Event) -> None:
-    """Let SIGTERM and SIGINT set the event."""
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
 
     def on_signal(number: int, _: FrameType | None) -> None:
         # Not here: the main thread may be interrupted while it holds the event's lock, and would wait for itself.
         threading.Thread(target=stop.set, daemon=True).start()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, on_signal)
-
-
-def _stop_with_supervisor(stop: threading.Event) -> None:
-    # The supervisor holds the other end of our stdin; it closes when the supervisor dies, however it dies. Not by
-    # sys.stdin: its lock, held by a reading thread, keeps the interpreter from shutting down.
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    stop.set()
+    return stop

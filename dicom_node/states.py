@@ -106,6 +106,7 @@ PULL_MOVES: Mapping[State, frozenset[State]] = {
 UNCHANGED = "a draft was made from the same image already"
 # Why nothing more of a study, or of one of its drafts, is sent.
 CLOSED = "the RIS has the final report"
+NOT_TOLD_FINAL = "was not told: it has the final report"  # after the name of a RIS
 SUPERSEDED = "a newer draft of the study took its place"
 WITHDRAWN = "the draft was withdrawn"
 

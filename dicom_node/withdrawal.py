@@ -11,8 +11,9 @@ from dicom_node.deliveries import ACKNOWLEDGED, may_have_arrived, reports_of
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance, begin, note
 from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.orders import is_closed
 from dicom_node.settlement import settle_job
-from dicom_node.states import DRAFTING_JOB_STATES, WITHDRAWN, DeliveryKind, DeliveryState, JobState
+from dicom_node.states import DRAFTING_JOB_STATES, NOT_TOLD_FINAL, WITHDRAWN, DeliveryKind, DeliveryState, JobState
 
 _STOPPED = (DeliveryState.PENDING, DeliveryState.FAILED)
 _URGENT = 0  # Delivery.priority
@@ -32,7 +33,7 @@ def withdraw(session: Session, settings: Settings, study_id: int, reason: str, n
     if not standing and not is_stopped:
         raise Permanent(f"study {study_id}: {'its drafts were withdrawn already' if reports else 'it has no draft'}")
     note(session, study, now, f"an operator withdrew its drafts: {reason}")
-    sentences = list(dict.fromkeys(_withdraw_reports(session, settings, standing, reason, now)))
+    sentences = list(dict.fromkeys(_withdraw_reports(session, settings, study, standing, reason, now)))
     for sentence in sentences:
         note(session, study, now, sentence)
     return sentences or ["nobody has a draft of it"]
@@ -46,16 +47,17 @@ def _stop_drafting(session: Session, study: Study, now: datetime) -> bool:
 
 
 def _withdraw_reports(
-    session: Session, settings: Settings, reports: list[Report], reason: str, now: datetime
+    session: Session, settings: Settings, study: Study, reports: list[Report], reason: str, now: datetime
 ) -> Iterator[str]:
     """Newest first: of a RIS no message is cancelled that is older than one that it acknowledged in its place."""
     replaced: set[str] = set()  # the destinations of which nothing older stands
+    has_final = is_closed(session, study)
     for report in reversed(reports):
         report.withdrawn_at, report.withdrawal_reason = now, reason
         session.add(report)
         there = _stop_deliveries(session, report, now)
         for destination in dict.fromkeys(each.destination for each in there):
-            kind, words = _way_to_tell(settings, destination)
+            kind, words = _way_to_tell(settings, destination, has_final)
             if kind == DeliveryKind.REJECTION or destination not in replaced:
                 yield f"{destination} {words}"
                 _tell(session, report, destination, kind, now)
@@ -77,7 +79,7 @@ def _stop_deliveries(session: Session, report: Report, now: datetime) -> list[De
     return there
 
 
-def _way_to_tell(settings: Settings, destination: str) -> tuple[DeliveryKind | None, str]:
+def _way_to_tell(settings: Settings, destination: str, has_final: bool) -> tuple[DeliveryKind | None, str]:
     """The kind of what tells this destination, None for nothing; and words that follow its name."""
     pacs = next((each for each in settings.pacs if each.name == destination), None)
     if pacs is not None and pacs.rejection_notes:
@@ -85,6 +87,8 @@ def _way_to_tell(settings: Settings, destination: str) -> tuple[DeliveryKind | N
     if pacs is not None:
         return None, "was not told: it does not take rejection notes"
     ris = next((each for each in settings.ris if each.name == destination), None)
+    if ris is not None and has_final:
+        return None, NOT_TOLD_FINAL
     if ris is not None and ris.cancellations:
         return DeliveryKind.CANCELLATION, "is told by a cancelling ORU"
     return None, f"was not told: {'it does not take cancellations' if ris else 'it is not in the settings'}"

@@ -6,8 +6,8 @@ from sqlmodel import Session, col, exists, select
 from dicom_node.deliveries import may_have_arrived
 from dicom_node.errors import CaseClosed, InvalidOutput
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
-from dicom_node.orders import order_of, require_open_case
-from dicom_node.states import SUPERSEDED, WITHDRAWN, DeliveryKind
+from dicom_node.orders import is_closed, order_of, require_open_case
+from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind
 
 
 def require_wanted(session: Session, delivery: Delivery) -> None:
@@ -31,10 +31,8 @@ def require_wanted(session: Session, delivery: Delivery) -> None:
 
 def _require_in_sight(session: Session, cancellation: Delivery, job: Job, study: Study) -> None:
     """The draft is what the RIS shows. It has the order's numbers, which what came later has, too."""
-    try:
-        require_open_case(session, study)
-    except CaseClosed as error:
-        raise CaseClosed(f"{cancellation.destination} was not told: it has the final report") from error
+    if is_closed(session, study):
+        raise CaseClosed(f"{cancellation.destination} {NOT_TOLD_FINAL}")
     newer = (
         select(Delivery)
         .join(Report)

@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from setproctitle import setproctitle
 
 from dicom_node.errors import EngineLost, NodeError, Permanent
 from workers.llavarad.findings import Writer
@@ -38,9 +39,9 @@ def load_engine(model_dir: Path, max_new_tokens: int) -> Writer:
 def serve(pipe: Pipe, factory: Factory, model_dir: Path, max_new_tokens: int) -> None:
     """The life of the child. It ends with its parent, on SIGTERM when idle, or after an EngineLost."""
     _leave_with_the_parent()
-    _name_process()
+    setproctitle(PROCESS_NAME)
     terminate = _Terminate()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with terminate.not_while_leaving(), suppress(EOFError, BrokenPipeError, ConnectionResetError):
         loaded = _attempt(partial(factory, model_dir, max_new_tokens))
         if isinstance(loaded, NodeError):
             pipe.send(loaded)
@@ -87,12 +88,6 @@ def _leave_with_the_parent() -> None:
     threading.Thread(target=watch, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
 
 
-def _name_process() -> None:
-    # What `top` and `ps` show on Linux; elsewhere there is no such file.
-    with suppress(OSError):
-        Path("/proc/self/comm").write_text(PROCESS_NAME, encoding="ascii")
-
-
 class _Terminate:
     """SIGTERM ends an idle child at once and a busy one after its answer; SIGINT is the parent's business.
 
@@ -112,6 +107,14 @@ class _Terminate:
         self._is_busy = False
         if self._is_asked:
             sys.exit(0)
+
+    @contextmanager
+    def not_while_leaving(self) -> Iterator[None]:
+        """A child that ends already is not interrupted in it."""
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         self._is_asked = True

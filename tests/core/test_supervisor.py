@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from living_roles import is_alive, living_roles
 from waiting import free_port, wait_until
 
 from dicom_node.config import Settings
@@ -42,48 +43,46 @@ def started(tmp_path: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes
             process.wait(60)
 
 
-def children_of(pid: int) -> dict[str, int]:
-    """The roles that run below a process, by name."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if parent == pid and b"--supervised" in words:
-            found[words[words.index(b"--supervised") - 1].decode()] = int(entry.name)
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+def roles_below(supervisor: "subprocess.Popen[bytes]", tmp_path: Path) -> Callable[[], dict[str, int]]:
+    return lambda: living_roles(tmp_path / "log", supervisor.pid)
 
 
 @pytest.mark.system
 def test_a_dead_role_is_started_again_and_none_outlives_the_supervisor(tmp_path: Path) -> None:
     with started(tmp_path, "up") as supervisor:
-        expected = set(roles_of(Settings()))
-        wait_until(lambda: children_of(supervisor.pid).keys() == expected, "all roles run", START_TIMEOUT_S)
-        before = children_of(supervisor.pid)["sweep"]
+        roles = roles_below(supervisor, tmp_path)
+        wait_until(lambda: roles().keys() == set(roles_of(Settings())), "all roles run", START_TIMEOUT_S)
+        before = roles()["sweep"]
         os.kill(before, signal.SIGKILL)
-        wait_until(lambda: children_of(supervisor.pid).get("sweep", before) != before, "it runs again", START_TIMEOUT_S)
+        wait_until(lambda: roles().get("sweep", before) != before, "it runs again", START_TIMEOUT_S)
         assert '"event": "role_died"' in (tmp_path / "log").read_text()
-        roles = children_of(supervisor.pid)
+        name = Path("/proc") / str(roles()["sweep"]) / "cmdline"
+        wait_until(lambda: name.read_bytes().startswith(b"dicom-node sweep"), "`ps` shows which role it is")
+        living = roles()
         supervisor.kill()
         supervisor.wait()
-        wait_until(lambda: not any(is_alive(pid) for pid in roles.values()), "all roles ended", START_TIMEOUT_S)
+        wait_until(lambda: not any(is_alive(pid) for pid in living.values()), "all roles ended", START_TIMEOUT_S)
 
 
-@pytest.mark.parametrize("supervised", [[], ["--supervised"]])
-def test_a_role_that_is_told_to_stop_ends_well(supervised: list[str], tmp_path: Path) -> None:
+@pytest.mark.system
+def test_a_supervisor_that_is_told_to_stop_stops_its_roles(tmp_path: Path) -> None:
+    with started(tmp_path, "up") as supervisor:
+        roles = roles_below(supervisor, tmp_path)
+        wait_until(roles, "a role runs", START_TIMEOUT_S)  # others are not there yet, or have just been forked
+        supervisor.terminate()
+        assert supervisor.wait(60) == 0
+    words = (tmp_path / "log").read_text()
+    ended = words.count('"role_stopped"') + words.count('"role_cannot_run"')  # the worker has no model
+    assert words.count('"role_started"') == ended > 0
+    assert "role_killed" not in words
+    assert "Traceback" not in words
+
+
+def test_a_role_that_is_told_to_stop_ends_well(tmp_path: Path) -> None:
     engine = open_database(Settings(data_dir=tmp_path / "node"))
     migrate(engine)
     engine.dispose()
-    with started(tmp_path, "scp", *supervised) as role:
+    with started(tmp_path, "scp") as role:
         wait_until(lambda: '"listening"' in (tmp_path / "log").read_text(), "the SCP listens", START_TIMEOUT_S)
         role.terminate()
         assert role.wait(60) == 0, (tmp_path / "log").read_text()

@@ -17,7 +17,7 @@ from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Report, Study
 from dicom_node.operator import retry
-from dicom_node.states import SUPERSEDED, WITHDRAWN, DeliveryKind, DeliveryState
+from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind, DeliveryState
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import study_status, timeline
 from dicom_node.withdrawal import withdraw
@@ -319,8 +319,8 @@ def test_a_cancellation_that_failed_does_not_take_back_a_later_draft(told: House
     assert (len(told.cancellations.sent), last.state, last.reason) == (1, "cancelled", SUPERSEDED)
 
 
-def test_a_cancellation_does_not_take_back_the_final_report(told: House) -> None:
-    told.withdraw()
+def hear_final(told: House) -> None:
+    """The RIS tells the final report of the study."""
     with told.sessions.begin() as session:
         message = InboundMessage(
             sending_application="", sending_facility="", control_id="", message_type="", raw=b"", sha256="",
@@ -332,10 +332,22 @@ def test_a_cancellation_does_not_take_back_the_final_report(told: House) -> None
         final = FinalReport(message_id=message.id, study_instance_uid=study_uid, status="F", text="", created_at=NOON)
         final.patient_identifiers = '[["CANARY-ID"]]'
         session.add(final)
+
+
+def test_a_cancellation_does_not_take_back_the_final_report(told: House) -> None:
+    told.withdraw()
+    hear_final(told)
     told.tell(told.notes, told.cancellations)
     (last,) = [each for each in all_of(told.sessions, Delivery) if each.kind == DeliveryKind.CANCELLATION]
-    assert (last.state, last.reason) == ("cancelled", "ris was not told: it has the final report")
+    assert (last.state, last.reason) == ("cancelled", f"ris {NOT_TOLD_FINAL}")
     assert (len(told.notes.sent), told.cancellations.sent, told.jobs()) == (1, [], ["done"])
+
+
+def test_a_ris_with_the_final_report_is_not_said_to_be_told(told: House) -> None:
+    hear_final(told)
+    assert f"ris {NOT_TOLD_FINAL}" in told.withdraw()
+    kinds = [each.kind for each in all_of(told.sessions, Delivery)]
+    assert (DeliveryKind.REJECTION in kinds, DeliveryKind.CANCELLATION in kinds) == (True, False)
 
 
 @pytest.mark.parametrize(

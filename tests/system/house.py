@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from living_roles import living_roles
 from pydicom.filereader import read_file_meta_info
 from sqlalchemy import Engine
 from sqlmodel import select
@@ -122,13 +123,8 @@ class Node:
         wait_until(lambda: not is_open(self.port), 60, "the roles end without their supervisor")
 
     def role_pids(self) -> dict[str, int]:
-        """The living roles' processes, read from /proc."""
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            words = _read(entry).split(b"\0")
-            if b"--supervised" in words and _parent(entry.parent) == (self.process and self.process.pid):
-                found[words[words.index(b"--supervised") - 1].decode()] = int(entry.parent.name)
-        return found
+        """The living roles' processes: those that the log says were started, last first."""
+        return living_roles(self.log, self.process.pid) if self.process else {}
 
     def command(self, *arguments: str) -> str:
         """Run a `dicom-node` command against this node and return what it prints."""
@@ -208,15 +204,3 @@ def storescu(port: int, file: Path, *, calling_ae: str = "STORESCU") -> subproce
     return subprocess.run(
         [*command, "127.0.0.1", str(port), str(file)], capture_output=True, text=True, timeout=120, check=False
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""  # the process has ended
-
-
-def _parent(process: Path) -> int | None:
-    fields = _read(process / "stat").rsplit(b")", 1)[-1].split()
-    return int(fields[1]) if len(fields) > 1 else None
