@@ -143,6 +143,14 @@ def conformance(output: Annotated[Path | None, typer.Option(help="A file to writ
 
 
 @app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False) -> None:
+    """Check folders, ports, database, broker, certificates, model, PACS and RIS; each fault comes with its fix."""
+    from dicom_node.doctor.command import run
+
+    raise typer.Exit(run(Settings(), as_json=as_json))
+
+
+@app.command()
 def demo(keep: Annotated[bool, typer.Option(help="Keep running until Ctrl-C.")] = False) -> None:
     """Send a synthetic chest film through a whole node with a simulated PACS and RIS, and show what comes back."""
     raise typer.Exit(pkgutil.resolve_name("integration.simulators.demo:run")(keep=keep))

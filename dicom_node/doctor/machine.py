@@ -1,0 +1,118 @@
+"""Checks of this machine: folder, disk, ports, certificates."""
+
+import errno
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from dicom_node.certificates import expires_at
+from dicom_node.clock import utc_now
+from dicom_node.config import Settings
+from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
+from dicom_node.peers import DicomDestination, DicomSource, MllpDestination, Tls
+from dicom_node.tls import client_context, server_context, words_of
+
+_WARN_BEFORE = timedelta(days=30)
+_CONNECT_S = 2.0
+
+
+def check_folder(settings: Settings) -> Iterator[Diagnosis]:
+    """Can files be made in the data folder, and made durable?"""
+    what, folder = "data folder", settings.data_dir.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(b"durable")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        words = f"{folder} cannot be written: {error.strerror}"
+        yield fault(what, words, f"give uid {os.getuid()} the right to write there, or set data_dir to another folder")
+        return
+    yield ok(what, f"{folder} can be written")
+
+
+def check_disk(settings: Settings) -> Iterator[Diagnosis]:
+    """Is there room for more than what is kept back?"""
+    what, kept_back = "disk", settings.min_free_bytes
+    free = shutil.disk_usage(_existing(settings.data_dir.absolute())).free
+    words = f"{_gb(free)} free, of which {_gb(kept_back)} are kept back (min_free_bytes)"
+    if free <= kept_back:
+        yield fault(what, words, "no association is accepted: make room, or move data_dir to a larger disk")
+    elif free < 2 * kept_back:
+        yield warning(what, words, "make room soon: associations are refused when what is kept back is touched")
+    else:
+        yield ok(what, words)
+
+
+def check_ports(settings: Settings) -> Iterator[Diagnosis]:
+    """Is each port free for this node, or the node's already?"""
+    yield _port("DICOM port", "host and port", settings.host, settings.port)
+    yield _port("HTTP port", "http_host and http_port", settings.http_host, settings.http_port)
+    if settings.hl7_port is not None:
+        yield _port("HL7 port", "hl7_host and hl7_port", settings.hl7_host, settings.hl7_port)
+
+
+def check_certificates(settings: Settings) -> Iterator[Diagnosis]:
+    """Do the files make TLS, and for how long?"""
+    for setting, tls in (("tls", settings.tls), ("http_tls", settings.http_tls), ("hl7_tls", settings.hl7_tls)):
+        if tls is not None:
+            yield _certificate(setting, tls, is_server=True)
+    peers: tuple[DicomDestination | MllpDestination | DicomSource, ...]
+    peers = (*settings.pacs, *settings.ris, *settings.sources)
+    for peer in peers:
+        if peer.tls is not None:
+            yield _certificate(f"tls of {peer.name}", peer.tls, is_server=False)
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _port(what: str, setting: str, host: str, port: int) -> Diagnosis:
+    if port == 0:
+        return warning(what, "0: another port at each start", f"set {setting}: who sends must know it")
+    try:
+        with socket.create_server((host, port)):
+            return ok(what, f"{host}:{port} is free: nothing listens there now")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _taken(what, setting, host, port)
+        fix = f"change {setting}: ports below 1024 need a privilege, addresses are those of this machine"
+        return fault(what, f"{host}:{port} cannot be listened at: {error.strerror}", fix)
+
+
+def _taken(what: str, setting: str, host: str, port: int) -> Diagnosis:
+    """By the node itself, one hopes: it says nothing before it is spoken to, so only `up` can tell."""
+    try:
+        with socket.create_connection((host, port), timeout=_CONNECT_S):
+            return ok(what, f"{host}:{port} is listened at, by this node if it runs")
+    except OSError:
+        words = f"{host}:{port} is taken by a program that takes no connections"
+        return fault(what, words, f"stop that program, or change {setting}")
+
+
+def _certificate(setting: str, tls: Tls, *, is_server: bool) -> Diagnosis:
+    what = f"certificate ({setting})"
+    try:
+        (server_context if is_server else client_context)(tls)
+        left = expires_at(tls.certificate) - utc_now()
+    except (OSError, ssl.SSLError) as error:
+        words = f"{tls.certificate}, {tls.key} and {tls.ca} make no TLS: {words_of(error)}"
+        return fault(what, words, "give PEM files that this user can read, a key that belongs to the certificate")
+    if left < timedelta(0):
+        words = f"{tls.certificate} expired {(-left).days} days ago"
+        return fault(what, words, "replace the file; no restart is needed")
+    if left < _WARN_BEFORE:
+        words = f"{tls.certificate} expires in {left.days} days"
+        return warning(what, words, "replace the file; no restart is needed")
+    return ok(what, f"{tls.certificate} is good for {left.days} days")

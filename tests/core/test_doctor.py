@@ -1,0 +1,282 @@
+"""`dicom-node doctor`: each broken set-up is named in words, with the fix."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from authority import Authority
+from pydantic import SecretStr
+from pynetdicom import build_context
+from rows import add_study
+from sqlalchemy import text
+from tiny_model import write_tiny_model
+from waiting import free_port
+
+from dicom_node.clock import utc_now
+from dicom_node.config import Settings
+from dicom_node.database import Sessions, open_database
+from dicom_node.doctor import command
+from dicom_node.doctor.command import diagnose
+from dicom_node.doctor.diagnosis import Diagnosis, Verdict
+from dicom_node.models import Transition
+from dicom_node.peers import DicomDestination, DicomSource, MllpDestination, Peer, Tls
+from integration.simulators.inbox import read_receipts
+from integration.simulators.pacs import LoopbackPacs, PacsFault
+from integration.simulators.ris import LoopbackRis, answer_with, keep_silent
+from workers.llavarad.checkpoint import write_manifest
+
+VERIFICATION = "1.2.840.10008.1.1"
+Changed = Callable[..., Settings]
+
+
+@pytest.fixture
+def changed(settings: Settings, sqlite_sessions: Sessions) -> Changed:
+    """The settings of a node whose database is there, with changes."""
+    return lambda **changes: settings.model_copy(update={"port": free_port(), "http_port": free_port(), **changes})
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[LoopbackPacs]:
+    with LoopbackPacs(tmp_path / "pacs") as running:
+        yield running
+
+
+@pytest.fixture
+def ris(tmp_path: Path) -> Iterator[LoopbackRis]:
+    with LoopbackRis(tmp_path / "ris") as running:
+        yield running
+
+
+def found(settings: Settings, what: str) -> Diagnosis:
+    (one,) = [each for each in diagnose(settings) if each.what == what]
+    return one
+
+
+def pacs_at(port: int, host: str = "127.0.0.1", **changes: Any) -> DicomDestination:
+    return DicomDestination(name="main", ae_title="PACS", host=host, port=port, timeout_s=2, **changes)
+
+
+def ris_at(port: int, **changes: Any) -> MllpDestination:
+    return MllpDestination(name="main", host="127.0.0.1", port=port, timeout_s=0.5, **changes)
+
+
+def test_a_node_in_order_has_no_fault(changed: Changed, pacs: LoopbackPacs, ris: LoopbackRis, tmp_path: Path) -> None:
+    settings = changed(
+        peers={"CT1": Peer()},
+        pacs=(pacs_at(pacs.port),),
+        ris=(ris_at(ris.port),),
+    )
+    verdicts = {each.what: each.verdict for each in diagnose(settings)}
+    # The model that ships is none for patients, and says so.
+    assert {what for what, verdict in verdicts.items() if verdict != Verdict.OK} == {"model"}
+    assert verdicts["model"] == Verdict.WARNING
+    (receipt,) = read_receipts(tmp_path / "ris")
+    assert b"|NMD^N02^NMD_N02|" in (tmp_path / "ris" / f"{receipt.identifier}.hl7").read_bytes()
+
+
+def test_a_ris_that_refuses_the_test_message_has_answered(changed: Changed, ris: LoopbackRis) -> None:
+    ris.reply = answer_with("AR", "200")
+    diagnosis = found(changed(ris=(ris_at(ris.port),)), "RIS main")
+    assert (diagnosis.verdict, "(AR)" in diagnosis.words) == (Verdict.OK, True)
+
+
+def _certificate(tmp_path: Path, days: int = 30) -> Tls:
+    return Authority(tmp_path / "certificates").issue("node", days=days)
+
+
+def _mixed(tmp_path: Path) -> Tls:
+    authority = Authority(tmp_path / "certificates")
+    one, other = authority.issue("one"), authority.issue("other")
+    return Tls(certificate=one.certificate, key=other.key, ca=one.ca)
+
+
+# What is broken → the line of the table that says so, words that it is said in, and words of the fix.
+BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, str]] = {
+    "a data folder that is a file": (
+        lambda s, tmp: {"data_dir": _blocked(tmp)},
+        "data folder",
+        "cannot be written: Not a directory",
+        "set data_dir",
+    ),
+    "a full disk": (lambda s, tmp: {"min_free_bytes": 10**18}, "disk", "are kept back", "make room"),
+    "a port of another address": (
+        lambda s, tmp: {"host": "192.0.2.1"},
+        "DICOM port",
+        "cannot be listened at",
+        "change host and port",
+    ),
+    "a missing certificate": (
+        lambda s, tmp: {"tls": Tls(certificate=tmp / "no.pem", key=tmp / "no.key", ca=tmp / "no.pem")},
+        "certificate (tls)",
+        "no such file",
+        "PEM files that this user can read",
+    ),
+    "a key of another certificate": (
+        lambda s, tmp: {"hl7_tls": _mixed(tmp)},
+        "certificate (hl7_tls)",
+        "key values mismatch",
+        "a key that belongs to the certificate",
+    ),
+    "a certificate that has ended": (
+        lambda s, tmp: {"http_tls": _certificate(tmp, days=-1)},
+        "certificate (http_tls)",
+        "expired 1 days ago",
+        "replace the file",
+    ),
+    "a database that is away": (
+        lambda s, tmp: {"database_url": SecretStr("postgresql+psycopg://nobody@127.0.0.1:1/none")},
+        "database",
+        "cannot be used",
+        "set database_url right",
+    ),
+    "a database without tables": (
+        lambda s, tmp: {"data_dir": tmp / "new"},
+        "database",
+        "schema is at revision None",
+        "dicom-node migrate",
+    ),
+    "a broker that is away": (
+        lambda s, tmp: {"broker_url": SecretStr(f"redis://127.0.0.1:{free_port()}/0")},
+        "broker",
+        "does not answer",
+        "start Redis",
+    ),
+    "a PACS without a name in the DNS": (
+        lambda s, tmp: {"pacs": (pacs_at(104, host="pacs.invalid"),)},
+        "PACS main",
+        "has no address (DNS)",
+        "this machine's resolver",
+    ),
+    "a PACS that is off": (
+        lambda s, tmp: {"pacs": (pacs_at(free_port()),)},
+        "PACS main",
+        "nothing listens at",
+        "set its host and port right",
+    ),
+    "a source that is off": (
+        lambda s, tmp: {"sources": (DicomSource(name="old", ae_title="OLD", host="127.0.0.1", port=free_port()),)},
+        "source old",
+        "nothing listens at",
+        "set its host and port right",
+    ),
+    "a RIS that is off": (
+        lambda s, tmp: {"ris": (ris_at(free_port()),)},
+        "RIS main",
+        "nothing listens at",
+        "set its host and port right",
+    ),
+    "a model folder that is not there": (
+        lambda s, tmp: {"model_dir": tmp / "none"},
+        "model",
+        "no model folder at",
+        "dicom-node model import",
+    ),
+    "no destination": (lambda s, tmp: {}, "PACS", "drafts go to no PACS", "[[pacs]]"),
+}
+
+
+def _blocked(tmp_path: Path) -> Path:
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "node"
+
+
+@pytest.mark.parametrize("broken", list(BROKEN))
+def test_what_is_broken_is_named_with_its_fix(broken: str, changed: Changed, tmp_path: Path) -> None:
+    break_it, what, words, fix = BROKEN[broken]
+    diagnosis = found(changed(**break_it(changed(), tmp_path)), what)
+    assert words in diagnosis.words
+    assert fix in diagnosis.fix
+    assert diagnosis.verdict == (Verdict.WARNING if broken == "no destination" else Verdict.FAULT)
+
+
+def test_a_port_that_somebody_listens_at_may_be_this_nodes(changed: Changed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        diagnosis = found(changed(port=server.getsockname()[1]), "DICOM port")
+    assert (diagnosis.verdict, "by this node if it runs" in diagnosis.words) == (Verdict.OK, True)
+
+
+def test_a_pacs_that_does_not_know_us_is_told_from_one_that_is_off(changed: Changed, pacs: LoopbackPacs) -> None:
+    pacs.fault = PacsFault(rejection=(1, 1, 3))
+    diagnosis = found(changed(pacs=(pacs_at(pacs.port),)), "PACS main")
+    assert diagnosis.verdict == Verdict.FAULT
+    assert "rejected the association" in diagnosis.words
+    assert "calling AE title CXRNODE" in diagnosis.fix
+
+
+def test_a_pacs_that_takes_no_sr_is_found_before_a_draft_is_refused(changed: Changed, tmp_path: Path) -> None:
+    with LoopbackPacs(tmp_path / "pacs", contexts=[build_context(VERIFICATION)]) as pacs:
+        diagnosis = found(changed(pacs=(pacs_at(pacs.port),)), "PACS main")
+    assert (diagnosis.verdict, diagnosis.words) == (
+        Verdict.FAULT,
+        "PACS does not take the SR class that it is to be sent",
+    )
+
+
+def test_a_ris_that_keeps_silent_is_no_ris(changed: Changed, ris: LoopbackRis) -> None:
+    ris.reply = keep_silent
+    diagnosis = found(changed(ris=(ris_at(ris.port),)), "RIS main")
+    assert diagnosis.verdict == Verdict.FAULT
+    assert "did not acknowledge" in diagnosis.words
+
+
+def test_terms_that_were_not_accepted_are_said(changed: Changed, tmp_path: Path) -> None:
+    write_tiny_model(folder := tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "licence": "research-only"}))
+    write_manifest(folder)
+    diagnosis = found(changed(model_dir=folder), "licence")
+    assert (diagnosis.verdict, "accept_research_only_terms" in diagnosis.fix) == (Verdict.FAULT, True)
+
+
+def test_a_model_that_was_changed_is_named(changed: Changed, tmp_path: Path) -> None:
+    write_tiny_model(folder := tmp_path / "model")
+    with (folder / "model.safetensors").open("ab") as weights:
+        weights.write(b"x")
+    diagnosis = found(changed(model_dir=folder), "model")
+    assert (diagnosis.verdict, "model.safetensors" in diagnosis.words) == (Verdict.FAULT, True)
+
+
+def test_a_clock_that_was_set_back_is_found_by_the_newest_row(changed: Changed, sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        study = add_study(session)
+        at = utc_now() + timedelta(hours=1)
+        session.add(Transition(row_kind="study", row_id=study.id, at=at, old="", new="receiving", reason=""))
+    diagnosis = found(changed(), "clock")
+    assert (diagnosis.verdict, "the clock was set back" in diagnosis.words) == (Verdict.FAULT, True)
+
+
+def test_a_schema_of_before_is_told_from_none(changed: Changed) -> None:
+    settings = changed()
+    engine = open_database(settings)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    engine.dispose()
+    assert "revision 0001" in found(settings, "database").words
+
+
+def test_redis_that_forgets_is_warned_of(changed: Changed, redis_url: str) -> None:
+    settings = changed(broker_url=SecretStr(redis_url))
+    assert found(settings, "broker").verdict == Verdict.OK
+
+
+def test_postgres_is_asked_for_its_time(settings: Settings, postgres_url: str, postgres_sessions: Sessions) -> None:
+    there = settings.model_copy(update={"database_url": SecretStr(postgres_url)})
+    assert found(there, "database").words == "postgresql answers, its schema is current"
+    assert found(there, "clock").verdict == Verdict.OK
+
+
+def test_a_fault_is_an_exit_status_and_json_says_all(changed: Changed, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(changed(), as_json=True) == 0
+    lines = json.loads(capsys.readouterr().out)
+    assert {"what", "verdict", "words", "fix"} == lines[0].keys()
+    assert command.run(changed(min_free_bytes=10**18), as_json=False) == 1
+    assert "make room" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_table_shows_brackets_as_they_are(changed: Changed, capsys: pytest.CaptureFixture[str]) -> None:
+    command.run(changed(), as_json=False)
+    assert "[[pacs]]" in capsys.readouterr().out
