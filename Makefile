@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint peers bench-receive bench-idle kill-test power-cut outages attack fuzz conformance phantom-model compose-check clean
+.PHONY: demo test lint peers bench-receive bench-idle kill-test power-cut outages attack fuzz validate conformance phantom-model compose-check clean
 
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
@@ -38,6 +38,9 @@ attack: $(VENV)/installed-dev  ## All that strangers can do to the port, and wha
 
 fuzz: $(VENV)/installed-dev  ## RUNS=10000000 mutated PDUs and data sets; goes on where it was stopped
 	$(BIN)/python tests/fuzz/run.py $(if $(RUNS),--runs $(RUNS)) $(FUZZ)
+
+validate: $(VENV)/installed-dev peers  ## Every kind of object before every validator, half an hour; writes deploy/validation.md
+	$(BIN)/python tests/validate/run.py
 
 bench-idle: $(VENV)/installed-dev  ## What idle associations take, and how many begin in a second
 	$(BIN)/python tests/bench/idle_bench.py

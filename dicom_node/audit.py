@@ -1,4 +1,4 @@
-"""The audit trail (PS3.15 A.5): who was let in or turned away, and which patient's studies came.
+"""The audit trail (PS3.15 A.5): who was let in or turned away, which patient's studies came, and who looked at them.
 
 The one place beside database and images where a Patient ID may stand: the standard demands it. Files of one day each
 (UTC), one message a line, only ever appended to, readable by the owner and the group.
@@ -16,12 +16,16 @@ from dicom_node import logs
 from dicom_node.audit_messages import (
     APPLICATION_START,
     APPLICATION_STOP,
+    Code,
+    Person,
     Process,
     Sender,
     Transfer,
     application_activity,
+    instances_accessed,
     instances_transferred,
     security_alert,
+    user_authentication,
 )
 from dicom_node.clock import Clock
 
@@ -62,6 +66,17 @@ class AuditTrail:
         """All that came of a study on one association is kept."""
         now = self._clock()
         self._put(now, instances_transferred(self._process, now, sender, transfer))
+
+    def authenticated(self, person: Person, kind: Code, failure: str = "") -> None:
+        """A person logged in or out; with a failure, could not."""
+        now = self._clock()
+        self._put(now, user_authentication(self._process, now, person, kind, failure))
+
+    def accessed(self, person: Person, study_instance_uid: str, patient_id: str, *, is_change: bool) -> None:
+        """A person looked at a study, or did something to it."""
+        now = self._clock()
+        message = instances_accessed(self._process, now, person, study_instance_uid, patient_id, is_change=is_change)
+        self._put(now, message)
 
     def stopped(self) -> None:
         """The process ends. Returns when all messages are written, or the disk hangs; takes no more after that."""

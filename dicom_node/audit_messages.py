@@ -10,10 +10,14 @@ Code = tuple[str, str, str]  # csd-code, codeSystemName, originalText
 # PS3.16 CID 400: events
 APPLICATION_ACTIVITY: Code = ("110100", "DCM", "Application Activity")
 INSTANCES_TRANSFERRED: Code = ("110104", "DCM", "DICOM Instances Transferred")
+INSTANCES_ACCESSED: Code = ("110103", "DCM", "DICOM Instances Accessed")
 SECURITY_ALERT: Code = ("110113", "DCM", "Security Alert")
+USER_AUTHENTICATION: Code = ("110114", "DCM", "User Authentication")
 # PS3.16 CID 401, 403: their types
 APPLICATION_START: Code = ("110120", "DCM", "Application Start")
 APPLICATION_STOP: Code = ("110121", "DCM", "Application Stop")
+LOGIN: Code = ("110122", "DCM", "Login")
+LOGOUT: Code = ("110123", "DCM", "Logout")
 NODE_AUTHENTICATION: Code = ("110126", "DCM", "Node Authentication")
 # PS3.16 CID 402: roles
 APPLICATION: Code = ("110150", "DCM", "Application")
@@ -25,7 +29,7 @@ PATIENT_NUMBER: Code = ("2", "RFC-3881", "Patient Number")
 
 # PS3.15 A.5.1.1: codes of the schema itself
 _SUCCESS, _MINOR_FAILURE = "0", "4"
-_CREATE, _EXECUTE = "C", "E"
+_CREATE, _READ, _UPDATE, _EXECUTE = "C", "R", "U", "E"
 _IP_ADDRESS = "2"
 _APPLICATION_SERVER = "4"
 _PERSON, _SYSTEM_OBJECT = "1", "2"
@@ -53,6 +57,14 @@ class Sender:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Who uses the page of this process."""
+
+    name: str  # as the person logged in, or tried to
+    address: str  # IPv4 or IPv6
+
+
+@dataclass(frozen=True)
 class Transfer:
     """The objects of one study that came on one association."""
 
@@ -75,6 +87,28 @@ def security_alert(process: Process, at: datetime, sender: Sender, why: str) -> 
     _add_process(message, process)
     _add_sender(message, sender, is_requestor=False)  # PS3.15 table A.5.3.11-1: shall be
     _add_source(message, process)
+    return tostring(message, encoding="unicode")
+
+
+def user_authentication(process: Process, at: datetime, person: Person, kind: Code, failure: str = "") -> str:
+    """A person logged in or out, or could not (PS3.15 A.5.3.12)."""
+    message = _message(USER_AUTHENTICATION, at, action=_EXECUTE, kind=kind, failure=failure)
+    _add_person(message, person)
+    _add_process(message, process)
+    _add_source(message, process)
+    return tostring(message, encoding="unicode")
+
+
+def instances_accessed(
+    process: Process, at: datetime, person: Person, study_instance_uid: str, patient_id: str, *, is_change: bool
+) -> str:
+    """A person looked at a study, or did something to it (PS3.15 A.5.3.6)."""
+    message = _message(INSTANCES_ACCESSED, at, action=_UPDATE if is_change else _READ)
+    _add_person(message, person)
+    _add_process(message, process)
+    _add_source(message, process)
+    _add_object(message, study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
+    _add_object(message, patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
     return tostring(message, encoding="unicode")
 
 
@@ -113,6 +147,11 @@ def _message(event: Code, at: datetime, *, action: str, kind: Code | None = None
 def _add_process(message: Element, process: Process, *, role: Code | None = None) -> None:
     names = {"UserID": str(process.pid), "AlternativeUserID": f"AETITLES={process.ae_title}"}
     _add_participant(message, names, is_requestor=False, role=role)
+
+
+def _add_person(message: Element, person: Person) -> None:
+    place = {"NetworkAccessPointID": _clean(person.address), "NetworkAccessPointTypeCode": _IP_ADDRESS}
+    _add_participant(message, {"UserID": _clean(person.name)} | place, is_requestor=True, role=None)
 
 
 def _add_sender(message: Element, sender: Sender, *, is_requestor: bool, role: Code | None = None) -> None:

@@ -16,14 +16,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 
 from dicom_node import logs
+from dicom_node.access.command import app as users_app
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
 from dicom_node.database import migrate as migrate_database
 from dicom_node.errors import NodeError, Permanent
+from dicom_node.health import absent, conditions, conditions_here
 from dicom_node.models import Commitment, Study
 from dicom_node.operator import retry as retry_study
-from dicom_node.roles import ROLES, play, stop_on_signals
+from dicom_node.roles import ROLES, play, roles_of, stop_on_signals
 from dicom_node.supervisor import up as supervise
 from dicom_node.terms import require_acceptance
 from dicom_node.timeline import list_statuses, study_status, timeline
@@ -32,6 +34,7 @@ from dicom_node.withdrawal import withdraw as withdraw_drafts
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 model_app = typer.Typer(no_args_is_help=True, help="Model files.")
 app.add_typer(model_app, name="model")
+app.add_typer(users_app, name="users")
 _console = Console()
 
 
@@ -72,6 +75,18 @@ def status(study: Annotated[int | None, typer.Argument(help="A study's number: s
         return
     for line in _timeline_lines(sessions, study):
         _console.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def health(role: Annotated[str | None, typer.Argument(help="Only this role, on this machine.")] = None) -> None:
+    """Say in words and by exit status whether the roles are alive, at work, and have what they need."""
+    sessions = _sessions()
+    with sessions() as session:
+        found = conditions_here(session, role, utc_now()) if role else conditions(session, utc_now())
+    lacking = absent([role] if role else roles_of(Settings()), found)
+    for sentence in (*(condition.words for condition in found), *lacking):
+        _console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if not lacking and all(condition.is_well for condition in found) else 1)
 
 
 @app.command()
@@ -127,6 +142,32 @@ def pull(
     from dicom_node.pull.command import run
 
     raise typer.Exit(run(source, Settings(), accession=accession, study=study))
+
+
+@app.command()
+def backup(folder: Annotated[Path, typer.Argument(help="New, or with earlier backups: what is there stays.")]) -> None:
+    """Back up rows, images and audit trail, while the node runs or not; the settings without their secrets."""
+    from dicom_node.backup.making import back_up
+
+    settings = Settings()
+    engine = open_database(settings)
+    require_current_schema(engine)
+    made = back_up(settings, engine, folder, utc_now)
+    _console.print(f"Backed up {made.objects} objects, {made.new} of them new in the folder.")
+    if made.missing:
+        raise Permanent(f"of these, {made.missing} have no file any more: the backup cannot hold them")
+
+
+@app.command()
+def restore(folder: Annotated[Path, typer.Argument(help="The folder that `dicom-node backup` has filled.")]) -> None:
+    """Fill an empty node, none of whose roles runs, from a backup."""
+    from dicom_node.backup.restoring import restore as fill
+
+    settings = Settings()
+    found = fill(settings, open_database(settings), folder, utc_now)
+    _console.print(f"Restored {found.objects} objects, as of {found.made_at}.")
+    if found.damaged:
+        raise Permanent(f"of these, {found.damaged} are damaged or missing in the backup: their rows have no file")
 
 
 @app.command()

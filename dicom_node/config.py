@@ -102,7 +102,7 @@ class Settings(BaseSettings):
 
     # The web
     http_host: str = Field(default="127.0.0.1", description="Address the HTTP port binds to.")
-    http_port: Port = Field(default=8080, description="HTTP port of STOW-RS and health. 0: any free port.")
+    http_port: Port = Field(default=8080, description="HTTP port of the page, STOW-RS and health. 0: any free port.")
     http_tls: Tls | None = Field(
         default=None, description="Speak HTTPS with these certificates; callers show one, too."
     )
@@ -110,6 +110,18 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Who may store by STOW-RS: name → bearer token of 16 characters or more. "
         "Empty: anybody, but from this machine only.",
+    )
+    metrics_token: BearerToken | None = Field(
+        default=None,
+        description="Bearer token of who may ask for /metrics, 16 characters or more. None: this machine only.",
+    )
+    page_plain_http: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="Addresses that may see the page over plain HTTP (CIDR), as a proxy that speaks HTTPS to browsers. "
+        "Empty: this machine only.",
+    )
+    page_idle_s: float = Field(
+        default=1_800.0, ge=60, description="Who does nothing on the page for so long has to log in again."
     )
 
     # HL7 in

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 Sessions = sessionmaker[Session]
-SCHEMA_REVISION = "0006"  # the newest in migrations/versions
+SCHEMA_REVISION = "0008"  # the newest in migrations/versions
 # What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
@@ -52,6 +52,15 @@ def migrate(engine: Engine) -> None:
 
     with engine.connect() as connection, _tables_may_be_rebuilt(connection), connection.begin():
         command.upgrade(_alembic(connection), "head")
+
+
+def make_empty_schema(engine: Engine, revision: str) -> None:
+    """Take all tables away, and make those of an older or the newest revision."""
+    from alembic import command
+
+    with engine.connect() as connection, _tables_may_be_rebuilt(connection), connection.begin():
+        command.downgrade(_alembic(connection), "base")
+        command.upgrade(_alembic(connection), revision)
 
 
 def require_current_schema(engine: Engine) -> None:

@@ -41,6 +41,7 @@ class Study(SQLModel, table=True):
     """One DICOM study (PS3.3 A.1.2) as far as it has come."""
 
     __tablename__: ClassVar[str] = "study"
+    __table_args__ = (Index("study_open", "state", "last_received_at"),)
 
     id: int | None = Field(default=None, primary_key=True)
     study_instance_uid: str = Field(unique=True, max_length=64)
@@ -53,6 +54,9 @@ class Study(SQLModel, table=True):
     accession_number: str = Field(default="", index=True)  # (0008,0050)
     patient_id: str = Field(default="", index=True)  # (0010,0020)
     issuer_of_patient_id: str = ""  # (0010,0021)
+    # (0010,0010), to look for: as it stands, and as `demographics.fold` writes it. None: not read yet.
+    patient_name: str | None = Field(default=None, index=True)
+    patient_name_folded: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -335,6 +339,50 @@ class PatientMerge(SQLModel, table=True):
     surviving_id: str = Field(index=True)  # PID-3.1
     identifiers: str  # JSON of `patients.identifiers_to_json`: both, with who assigned them
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Access(StrEnum):
+    """What a person may do on the page. Each may do what those before it may."""
+
+    VIEWER = "viewer"  # look
+    OPERATOR = "operator"  # retry, withdraw
+    ADMIN = "admin"  # say who may come in
+
+
+class User(SQLModel, table=True):
+    """A person who may use the page."""
+
+    __tablename__: ClassVar[str] = "page_user"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True, max_length=64)  # as `users.checked_name` writes it
+    access: str  # Access
+    password_hash: str  # Argon2id, in the PHC string format
+    disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Login(SQLModel, table=True):
+    """A browser that a person has logged in with."""
+
+    __tablename__: ClassVar[str] = "page_login"
+
+    id: int | None = Field(default=None, primary_key=True)
+    token_sha256: str = Field(unique=True, max_length=64)  # of the cookie: who reads the table cannot use it
+    user_id: int = Field(foreign_key="page_user.id", index=True)
+    seen_at: datetime = Field(sa_type=UtcDateTime)  # when the person last did something
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Heartbeat(SQLModel, table=True):
+    """How a role of a host last was; deleted when it ends in good order."""
+
+    __tablename__: ClassVar[str] = "heartbeat"
+
+    role: str = Field(primary_key=True)
+    host: str = Field(primary_key=True)  # two processes of a role on one host count as one
+    well_at: datetime = Field(sa_type=UtcDateTime)  # stands still while there is a fault
+    fault: str = ""  # in words
 
 
 class Transition(SQLModel, table=True):

@@ -12,9 +12,10 @@ from dicom_node.states import DeliveryState, JobState
 from dicom_node.timeline import current_job
 
 
-def retry(session: Session, study_id: int, now: datetime) -> str:
+def retry(session: Session, study_id: int, now: datetime, *, by: str = "an operator") -> str:
     """Try a failed or skipped study again: its failed deliveries as the same bytes, or its draft. Returns what happens.
 
+    by: who asked, in words for the timeline.
     Raises Permanent, with the reason, when there is nothing to retry.
     """
     job = current_job(session, study_id)
@@ -25,7 +26,7 @@ def retry(session: Session, study_id: int, now: datetime) -> str:
         raise Permanent(f"study {study_id}: its job is {job.state}, only failed and skipped ones can be retried")
     failed = _failed_deliveries(session, job)
     try:
-        return _resend(session, job, failed, now) if failed else _redraft(session, job, now)
+        return _resend(session, job, failed, now, by) if failed else _redraft(session, job, now, by)
     except IntegrityError as error:
         raise Permanent(f"study {study_id}: another draft of it is under way, retry when that has ended") from error
 
@@ -35,21 +36,21 @@ def _failed_deliveries(session: Session, job: Job) -> list[Delivery]:
     return list(session.exec(statement))
 
 
-def _resend(session: Session, job: Job, failed: list[Delivery], now: datetime) -> str:
-    advance(session, job, JobState.REPORTED, now=now, reason="an operator asked to resend")
+def _resend(session: Session, job: Job, failed: list[Delivery], now: datetime, by: str) -> str:
+    advance(session, job, JobState.REPORTED, now=now, reason=f"{by} asked to resend")
     for delivery in failed:
         advance(
             session,
             delivery,
             DeliveryState.PENDING,
             now=now,
-            reason="an operator asked to resend",
+            reason=f"{by} asked to resend",
             due_at=now,
             attempts=0,
         )
     return f"sends again to {', '.join(delivery.destination for delivery in failed)}"
 
 
-def _redraft(session: Session, job: Job, now: datetime) -> str:
-    advance(session, job, JobState.QUEUED, now=now, reason="an operator asked to draft again", due_at=now, attempts=0)
+def _redraft(session: Session, job: Job, now: datetime, by: str) -> str:
+    advance(session, job, JobState.QUEUED, now=now, reason=f"{by} asked to draft again", due_at=now, attempts=0)
     return "drafts again"

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, TimeoutError
@@ -31,9 +32,15 @@ def persist(stop: threading.Event, write: Callable[[], T]) -> T:
                 raise
 
 
-def every(interval_s: float, stop: threading.Event, work: Callable[[], object]) -> None:
-    """Call `work` until stopped. While it returns True there is more to do and it is called again at once."""
+def every(
+    interval_s: float, stop: threading.Event, work: Callable[[], object], beat: Callable[[], object] = lambda: None
+) -> None:
+    """Call `work` until stopped. While it returns True there is more to do and it is called again at once.
+
+    beat: called before each, for whoever watches that the rounds go on.
+    """
     while not stop.is_set():
+        beat()
         try:
             more = work() is True
         except (DBAPIError, TimeoutError) as error:
@@ -44,16 +51,22 @@ def every(interval_s: float, stop: threading.Event, work: Callable[[], object]) 
             stop.wait(interval_s)
 
 
-def together(interval_s: float, stop: threading.Event, works: Mapping[str, Callable[[], object]]) -> None:
+def together(
+    interval_s: float,
+    stop: threading.Event,
+    works: Mapping[str, Callable[[], object]],
+    beat: Callable[[str], object] = lambda _: None,
+) -> None:
     """Go several rounds at once, each in a thread of its name, until stopped.
 
     If one breaks, all stop and its error is raised: a role that works in part would look as if it were well.
+    beat: called with its name before each round.
     """
 
     def go(name: str) -> None:
         threading.current_thread().name = name
         try:
-            every(interval_s, stop, works[name])
+            every(interval_s, stop, works[name], partial(beat, name))
         finally:
             stop.set()
 

@@ -19,9 +19,12 @@ _STOPPED = (DeliveryState.PENDING, DeliveryState.FAILED)
 _URGENT = 0  # Delivery.priority
 
 
-def withdraw(session: Session, settings: Settings, study_id: int, reason: str, now: datetime) -> list[str]:
+def withdraw(
+    session: Session, settings: Settings, study_id: int, reason: str, now: datetime, *, by: str = "an operator"
+) -> list[str]:
     """Withdraw every draft of a study that stands, and the one under way. Returns who is told and who is not, in words.
 
+    by: who asked, in words for the timeline.
     Raises Permanent when there is nothing to withdraw, or not any more. An image that comes later makes a new draft.
     """
     study = session.get(Study, study_id, with_for_update=True)
@@ -32,7 +35,7 @@ def withdraw(session: Session, settings: Settings, study_id: int, reason: str, n
     standing = [report for report in reports if report.withdrawn_at is None]
     if not standing and not is_stopped:
         raise Permanent(f"study {study_id}: {'its drafts were withdrawn already' if reports else 'it has no draft'}")
-    note(session, study, now, f"an operator withdrew its drafts: {reason}")
+    note(session, study, now, f"{by} withdrew its drafts: {reason}")
     sentences = list(dict.fromkeys(_withdraw_reports(session, settings, study, standing, reason, now)))
     for sentence in sentences:
         note(session, study, now, sentence)

@@ -1,11 +1,12 @@
 """What the facts of a message change: orders, final reports, merged patients, and the studies they concern."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from dicom_node.deliveries import cancel_pending, reports_of
@@ -18,6 +19,9 @@ from integration.order_book import OrderBook
 from integration.order_message import OrderFacts
 from integration.patient_message import MergeFacts, UpdateFacts
 from integration.report_message import FinalFacts
+
+# The PACS corrects images and reports together (IHE PIR).
+_AS_THE_IMAGE = "the report names it as the image does"
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,16 @@ def _close(session: Session, study: Study, now: datetime) -> None:
 
 
 def _work_in_update(session: Session, facts: UpdateFacts, source: Source) -> None:
-    _note_on_pending_work(session, facts.patient, source.now, f"ADT^{facts.event}: the patient's data has changed")
+    """Said of what is not sent yet."""
+    active = select(Job.study_id).where(col(Job.state).in_(ACTIVE_JOB_STATES))
+    known = all_identifiers(session, facts.patient)
+    for study in _studies_of(session, known, col(Study.id).in_(active)):
+        note(session, study, source.now, f"ADT^{facts.event}: the patient's data has changed; {_AS_THE_IMAGE}")
 
 
 def _work_in_merge(session: Session, facts: MergeFacts, source: Source) -> None:
+    """Said of all studies, also of those whose case is closed: it tells why the RIS names them otherwise."""
+    gone, staying = (all_identifiers(session, each) for each in (facts.prior, facts.surviving))
     for prior, surviving in product(facts.prior, facts.surviving):
         merge = PatientMerge(
             message_id=source.message_id,
@@ -79,20 +89,17 @@ def _work_in_merge(session: Session, facts: MergeFacts, source: Source) -> None:
             created_at=source.now,
         )
         session.add(merge)
-    patient = (*facts.prior, *facts.surviving)
-    _note_on_pending_work(session, patient, source.now, f"ADT^{facts.event}: the patient was merged with another")
+    if agree(gone, staying):  # they were one person already
+        return
+    for known, words in ((gone, "its patient into another"), (staying, "another patient into its own")):
+        for study in _studies_of(session, known):
+            note(session, study, source.now, f"ADT^{facts.event}: the RIS merged {words}; {_AS_THE_IMAGE}")
 
 
-def _note_on_pending_work(session: Session, patient: Iterable[Identifier], now: datetime, words: str) -> None:
-    """Say it in the timelines of what is not sent yet. It carries the patient as the image does: the PACS corrects
-    images and reports together.
-    """
-    known = all_identifiers(session, tuple(patient))
+def _studies_of(session: Session, known: Sequence[Identifier], *conditions: ColumnElement[bool]) -> list[Study]:
     named = col(Study.patient_id).in_({each.id_number for each in known})
-    active = select(Job.study_id).where(col(Job.state).in_(ACTIVE_JOB_STATES))
-    for study in session.exec(select(Study).where(named, col(Study.id).in_(active))).all():
-        if agree(patient_of(study), known):
-            note(session, study, now, f"{words}; the report names it as the image does")
+    studies = session.exec(select(Study).where(named, *conditions).order_by(col(Study.id))).all()
+    return [study for study in studies if agree(patient_of(study), known)]
 
 
 _WORK: Mapping[type[object], Callable[[Session, Any, Source], None]] = {

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from dicom_node import logs
 from dicom_node.addresses import is_admitted
@@ -11,6 +12,7 @@ from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent
+from dicom_node.heartbeat import beating_loop
 from dicom_node.receive.refusals import Refusals
 from dicom_node.tls import RenewingContext, server_context
 from integration.group_queue import GroupQueue
@@ -30,12 +32,14 @@ def run(settings: Settings, stop: threading.Event) -> None:
         raise Permanent("hl7_port is not set: there is no port to listen at")
     engine = open_database(settings)
     require_current_schema(engine)
-    intake = MessageIntake(settings, make_sessions(engine), utc_now)
+    sessions = make_sessions(engine)
+    intake = MessageIntake(settings, sessions, utc_now)
     trail = AuditTrail(settings.audit_dir, settings.ae_title, utc_now)
     trail.started()
     with listen(settings.hl7_host, settings.hl7_port) as listening:
         _log.info("listening", port=listening.getsockname()[1])
-        serve(settings, intake, Refusals(trail), listening=listening, stop=stop)
+        alive = beating_loop("hl7", sessions)
+        serve(settings, intake, Refusals(trail), listening=listening, stop=stop, alive=alive)
     trail.stopped()
 
 
@@ -58,8 +62,12 @@ def serve(
     listening: socket.socket,
     stop: threading.Event,
     limits: Limits = Limits(),
+    alive: AbstractAsyncContextManager[None] = nullcontext(),
 ) -> None:
-    """Answer until told to stop. Raises Permanent for a character set that is unknown or TLS files that are none."""
+    """Answer until told to stop, inside of `alive`.
+
+    Raises Permanent for a character set that is unknown or TLS files that are none.
+    """
     if codec_of(settings.hl7_character_set) is None:
         raise Permanent("hl7_character_set is not a term of HL7 table 0211")
     door = Door(
@@ -67,4 +75,10 @@ def serve(
         secure=RenewingContext(settings.hl7_tls, server_context).current if settings.hl7_tls else None,
         refusals=refusals,
     )
-    asyncio.run(MllpListener(door, GroupQueue(intake.take), limits).serve(listening, stop))
+    listener = MllpListener(door, GroupQueue(intake.take), limits)
+
+    async def listen_on() -> None:
+        async with alive:
+            await listener.serve(listening, stop)
+
+    asyncio.run(listen_on())

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, false, not_, or_, update
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from dicom_node import logs
 from dicom_node.clock import utc_now
@@ -15,8 +15,9 @@ from dicom_node.config import Settings
 from dicom_node.database import AWAY, make_sessions, open_database, require_current_schema
 from dicom_node.deliveries import none_on_its_way
 from dicom_node.errors import CaseClosed, NodeError, NothingToTell, Transient
+from dicom_node.heartbeat import Pulse, beating
 from dicom_node.lifecycle import advance, claim
-from dicom_node.models import Delivery
+from dicom_node.models import Delivery, Report
 from dicom_node.orphans import take_over
 from dicom_node.receive.commitment_answer import make_answer_handler
 from dicom_node.rounds import persist, together
@@ -34,6 +35,7 @@ from integration.teller import Teller
 # Connect, associate, transfer, release: each may last one time-out.
 _TIMEOUTS_PER_SEND = 4
 _LEASE_MARGIN_S = 30.0
+_SENDS_PER_ROUND = 2  # a RIS is sent drafts and cancellations in turn
 
 _log = logs.get("relay")
 
@@ -49,8 +51,16 @@ def run(settings: Settings, stop: threading.Event) -> None:
     works |= {f"relay-{name}": partial(_deliver_in_turn, teller, turn) for name, turn in turns(destinations).items()}
     works["relay-nowhere"] = partial(refuse_unknown, teller, destinations)
     _log.info("relaying", count=len(destinations))
-    together(settings.poll_interval_s, stop, works)
+    pulse = Pulse()
+    with beating("relay", teller.sessions, pulse):
+        longest_s = _longest_round_s(settings, destinations)
+        together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=longest_s))
     lock.close()
+
+
+def _longest_round_s(settings: Settings, destinations: Iterable[Destination]) -> float:
+    slowest = max((destination.timeout_s for destination in destinations), default=0.0)
+    return _SENDS_PER_ROUND * (slowest * _TIMEOUTS_PER_SEND + _LEASE_MARGIN_S) + settings.poll_interval_s
 
 
 def _commitment_works(teller: Teller) -> dict[str, Callable[[], bool]]:
@@ -135,23 +145,34 @@ def _payload(teller: Teller, destination: Destination, delivery: Delivery) -> by
         if delivery.payload is not None:
             return delivery.payload
         document = load_document(session, teller.store, teller.settings, delivery)
-    encoded = destination.encode(document)
-    _store_payload(teller, delivery, encoded)
-    return encoded.payload
+    return _store_payload(teller, delivery, destination.encode(document))
 
 
-def _store_payload(teller: Teller, delivery: Delivery, encoded: Encoded) -> None:
-    """Raises Transient if another relay has the delivery by now: its bytes stand."""
+def _store_payload(teller: Teller, delivery: Delivery, encoded: Encoded) -> bytes:
+    """Returns what stands. Raises Transient if another relay has the delivery by now: its bytes stand."""
     mine = (
         col(Delivery.id) == delivery.id,
         col(Delivery.state) == delivery.state,
         col(Delivery.attempts) == delivery.attempts,
     )
-    values = {"payload": encoded.payload, "identifier": encoded.identifier}
     with teller.sessions.begin() as session:
+        payload = _payload_of_the_same(session, delivery, encoded) or encoded.payload
+        values = {"payload": payload, "identifier": encoded.identifier}
         stored = cast(CursorResult[Any], session.execute(update(Delivery).where(*mine).values(**values)))
     if stored.rowcount == 0:
         raise Transient("the lease was lost while the report was encoded")
+    return payload
+
+
+def _payload_of_the_same(session: Session, delivery: Delivery, encoded: Encoded) -> bytes | None:
+    """The bytes of the same object that another PACS is sent; None if nobody is.
+
+    An order, or a predecessor, may have come between: still one SOP Instance UID never names two contents.
+    """
+    session.get_one(Report, delivery.report_id, with_for_update=True)  # of two that look at once, one sees the other's
+    others = select(Delivery.payload).where(Delivery.report_id == delivery.report_id, Delivery.id != delivery.id)
+    same = (Delivery.identifier == encoded.identifier, col(Delivery.payload).is_not(None))
+    return session.exec(others.where(*same)).first()
 
 
 def _settle(teller: Teller, delivery: Delivery, ack: Ack) -> None:

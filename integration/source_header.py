@@ -27,8 +27,15 @@ _SEX = re.compile(r"[MFO]")  # PS3.3 C.2.3, (0010,0040)
 _AGE = re.compile(r"\d{3}[DWMY]")  # PS3.5 6.2, AS
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")  # TM
 _DECIMAL = re.compile(r"(?=.{1,16}$)[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")  # DS
+_ABOVE_ZERO = re.compile(rf"(?=.*[1-9]){_DECIMAL.pattern}")  # what senders write that do not know is no size or weight
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")  # PS3.3 C.12.1.1.8, (0008,0201)
-_LEGAL = {"PatientSex": _SEX, "PatientAge": _AGE, "TimezoneOffsetFromUTC": _OFFSET}
+_LEGAL = {
+    "PatientSex": _SEX,
+    "PatientAge": _AGE,
+    "PatientSize": _ABOVE_ZERO,
+    "PatientWeight": _ABOVE_ZERO,
+    "TimezoneOffsetFromUTC": _OFFSET,
+}
 _LEGAL_BY_VR = {"TM": _TIME, "DS": _DECIMAL}
 
 

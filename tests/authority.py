@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from ssl import PEM_cert_to_DER_cert
 
-from conftest import require_peer
+from foreign import require_peer
 
 from dicom_node.peers import Tls
 

@@ -3,8 +3,6 @@
 import logging
 import os
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from foreign import require_peer, running
 from postgres import Postgres
 from pydantic import SecretStr
 from redis import Redis
@@ -26,7 +25,6 @@ from dicom_node.database import Sessions, make_sessions, migrate, open_database
 
 # The patient of every test is CANARY^PHI, with CANARY in all that identifies.
 _CANARY = "CANARY"
-_DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 
 
 def pytest_configure() -> None:
@@ -40,17 +38,6 @@ def pytest_configure() -> None:
         cache_logger_on_first_use=False,
     )
     logging.getLogger("dicom_node").setLevel(logging.DEBUG)
-
-
-def require_peer(name: str) -> str:
-    """The path of a program that a test needs. A missing one skips the test at home and fails it in CI."""
-    found = shutil.which(name) or next((str(p) for p in sorted(_DEBIAN_POSTGRES.glob(f"*/bin/{name}"))), None)
-    if found is None:
-        words = f"{name} is not installed: run tests/install_peers.sh"
-        if os.environ.get("CI") == "true":
-            pytest.fail(words)
-        pytest.skip(words)
-    return found
 
 
 @pytest.hookimpl(wrapper=True)
@@ -131,21 +118,6 @@ def redis_url() -> Iterator[str]:
             with Redis.from_url(url) as client:
                 wait_until(lambda: _answers(client), "Redis answers")
             yield url
-
-
-@contextmanager
-def running(command: list[str], *, stop_by: signal.Signals = signal.SIGTERM, **options: object) -> Iterator[None]:
-    """A server that runs in the block; exactly this process is stopped."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
-    try:
-        yield
-    finally:
-        process.send_signal(stop_by)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="session")

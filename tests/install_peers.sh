@@ -3,7 +3,7 @@
 # what is missing. A test whose peer is missing skips, and fails when CI=true.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(dcmtk dicom3tools orthanc orthanc-dicomweb libpixelmed-java openjdk-17-jre-headless redis-server postgresql openssl gcc libc6-dev e2fsprogs)
+packages=(dcmtk dicom3tools orthanc orthanc-dicomweb libpixelmed-java openjdk-17-jdk-headless redis-server postgresql prometheus openssl gcc libc6-dev e2fsprogs chromium)
 
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
 missing=()

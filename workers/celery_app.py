@@ -4,16 +4,22 @@ import threading
 
 from celery import Celery
 from celery.platforms import EX_OK
+from celery.signals import heartbeat_sent
 from celery.worker import state
 
 from dicom_node.broker import make_broker
 from dicom_node.errors import BadCheckpoint, PeerUnreachable
+from dicom_node.heartbeat import Pulse
 from dicom_node.queue import QUEUE_NAME, TASK_NAME
 from workers.inference import Reader, infer
 
+_LONGEST_TURN_S = 60.0  # of the loop that consumes, which says every two seconds that it turns
 
-def serve_broker(reader: Reader, stop: threading.Event) -> None:
+
+def serve_broker(reader: Reader, stop: threading.Event, pulse: Pulse) -> None:
     """Consume bells until told to stop. Threads, never prefork: a forked child may not use CUDA or start processes.
+
+    The pulse stops while the broker is away.
 
     Raises BadCheckpoint when the model cannot be loaded any more, and PeerUnreachable when Celery gives up: kombu 5.7
     cannot restore tasks in work on a lost Redis connection.
@@ -31,11 +37,17 @@ def serve_broker(reader: Reader, stop: threading.Event) -> None:
         without_mingle=True,
     )
     threading.Thread(target=_stop_when_told, args=(stop,), daemon=True).start()
+    _beat(pulse)
+    heartbeat_sent.connect(lambda **_: _beat(pulse), weak=False)
     worker.start()
     if failures:
         raise failures[0]
     if state.should_stop is None or state.should_stop is False:  # neither told to, nor by Celery's handler of SIGTERM
         raise PeerUnreachable("the broker was lost and the consumer ended")
+
+
+def _beat(pulse: Pulse) -> None:
+    pulse.beat("consumer", longest_s=_LONGEST_TURN_S)
 
 
 def make_app(reader: Reader, failures: list[BadCheckpoint]) -> Celery:

@@ -42,6 +42,13 @@ class EngineProcess:
         self._child: _Child | None = None
         self._identity: EngineIdentity | None = None
         self._is_closed = False
+        self._ready: _Child | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded at this moment; one that was lost is loaded anew by the next call."""
+        child = self._ready
+        return child is not None and child is self._child and child.is_alive()
 
     def start(self) -> None:
         """Return when the model is ready. Raises BadCheckpoint, or EngineLost if loading crashed or took too long."""
@@ -92,6 +99,7 @@ class EngineProcess:
             child.kill()
             raise BadCheckpoint("the model's files changed while it was in use: restart the worker")
         self._identity = identity
+        self._ready = child
 
 
 class _Line:

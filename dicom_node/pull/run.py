@@ -3,19 +3,24 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent, Transient
+from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Pull
 from dicom_node.orphans import take_over
 from dicom_node.peers import DicomSource
 from dicom_node.pull.puller import Puller
+from dicom_node.pull.retrieve import LONGEST_RETRIEVAL_S
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.rounds import together
 from dicom_node.storage import InstanceStore
+
+_TIMEOUTS_PER_ROUND = 20
 
 _log = logs.get("puller")
 
@@ -30,8 +35,16 @@ def run(settings: Settings, stop: threading.Event) -> None:
     receiver = Receiver(store, sessions, utc_now)
     _log.info("pulling", count=len(settings.sources))
     works = {f"pull-{each.name}": Rounds(_puller(each, settings, receiver, stop)) for each in settings.sources}
-    together(settings.poll_interval_s, stop, works)
+    pulse = Pulse()
+    with beating("puller", sessions, pulse):
+        together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_longest_round_s(settings)))
     lock.close()
+
+
+def _longest_round_s(settings: Settings) -> float:
+    """A poll, a retrieval, and whoever answers at the last moment."""
+    slowest = max((source.timeout_s for source in settings.sources), default=0.0)
+    return LONGEST_RETRIEVAL_S + _TIMEOUTS_PER_ROUND * slowest + settings.poll_interval_s
 
 
 def _puller(source: DicomSource, settings: Settings, receiver: Receiver, stop: threading.Event) -> Puller:

@@ -4,6 +4,7 @@ It proves later that a file is what came: before commitment is given, and before
 """
 
 import threading
+from collections.abc import Callable
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -23,9 +24,10 @@ class Digests:
         self._receiver = receiver
         self._after = 0
 
-    def fill(self, stop: threading.Event) -> None:
-        """Give every row without a digest one, oldest first, until an object comes in."""
+    def fill(self, stop: threading.Event, beat: Callable[[], object] = lambda: None) -> None:
+        """Give every row without a digest one, oldest first, until an object comes in. beat: called before each."""
         while self._receiver.store.is_idle() and not stop.is_set():
+            beat()
             with self._receiver.sessions() as session:
                 instance = _next(session, self._after)
             if instance is None or instance.id is None:

@@ -31,6 +31,7 @@ class Listener(ThreadedAssociationServer):
 
     request_queue_size = 1024  # pynetdicom's 5 drops connections of a busy minute
     daemon_threads = True
+    on_turn: Callable[[], object] = staticmethod(lambda: None)  # called twice a second while it accepts
 
     def __init__(
         self,
@@ -70,7 +71,8 @@ class Listener(ThreadedAssociationServer):
         super().process_request_thread(request, client_address)
 
     def service_actions(self) -> None:
-        """Nothing: pynetdicom's collects garbage here, which stops every association."""
+        """Without pynetdicom's: it collects garbage here, which stops every association."""
+        self.on_turn()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # socketserver would print a traceback with values to stderr.

@@ -16,6 +16,7 @@ from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment
 from dicom_node.orphans import take_over
 from dicom_node.receive.admission import make_doorkeeper
@@ -39,6 +40,9 @@ VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 
 ACSE_TIMEOUT_S = 30
 _UNFINISHED_AGE_S = 3_600.0  # no C-STORE writes for so long
+_LONGEST_ACCEPT_S = 60.0
+_LONGEST_DIGEST_S = 900.0  # of one object
+_LONGEST_COMMITMENT_S = 6 * 3_600.0  # the largest request reads terabytes
 
 _log = logs.get("scp")
 
@@ -56,9 +60,13 @@ def run(settings: Settings, stop: threading.Event) -> None:
     digests = Digests(receiver)
     reporter = Reporter(settings, receiver, server, stop)
     lock = take_over(engine, receiver.sessions, settings, utc_now(), Commitment)
-    works = {"digests": lambda: digests.fill(stop), **lanes(reporter)}
+    pulse = Pulse()
+    server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
+    digested = partial(pulse.beat, "digests", longest_s=_LONGEST_DIGEST_S)
+    works = {"digests": lambda: digests.fill(stop, digested), **lanes(reporter)}
     try:
-        together(settings.poll_interval_s, stop, works)
+        with beating("scp", receiver.sessions, pulse):
+            together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_LONGEST_COMMITMENT_S))
     finally:
         lock.close()
         server.shutdown()

@@ -17,7 +17,7 @@ RETRY_AFTER = {"Retry-After": "30"}  # seconds, RFC 9110 10.2.3
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="dicom-web"'}  # RFC 6750 3
 # Of a request that comes through a proxy or out of a browser's page: it is not this machine that asks.
-_FROM_ELSEWHERE = ("forwarded", "x-forwarded-for", "via", "origin")
+FROM_ELSEWHERE = ("forwarded", "x-forwarded-for", "via", "origin")
 
 
 class Doorkeeper:
@@ -32,7 +32,7 @@ class Doorkeeper:
         """The name of who asks, as rows keep it in the place of a calling AE title."""
         if self._settings.stow_clients:
             return self._client(headers.get("authorization", ""), address)
-        if not _is_this_machine(address) or any(name in headers for name in _FROM_ELSEWHERE):
+        if not is_this_machine(address) or any(name in headers for name in FROM_ELSEWHERE):
             self._refuse(403, "without stow_clients, only this machine may store", address=address)
         return LOCAL_SENDER
 
@@ -68,7 +68,8 @@ class Doorkeeper:
         raise HTTPException(status, why, headers)
 
 
-def _is_this_machine(address: str) -> bool:
+def is_this_machine(address: str) -> bool:
+    """Whether a request comes from this machine; nobody knows where one without an address comes from."""
     try:
         return is_admitted(address, ())
     except ValueError:

@@ -1,4 +1,4 @@
-"""The web role: DICOMweb STOW-RS, and whether the node is well."""
+"""The web role: the page, DICOMweb STOW-RS, and whether the node is well."""
 
 import threading
 from collections.abc import AsyncIterator
@@ -12,9 +12,12 @@ from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.metrics import route as metrics
 from dicom_node.receive.intake import Receiver
 from dicom_node.storage import InstanceStore
-from dicom_node.web import health, stow
+from dicom_node.web import health, site, stow
+from dicom_node.web.naming import naming
+from dicom_node.web.page import Page
 from dicom_node.web.server import listen, serve
 
 _log = logs.get("web")
@@ -38,10 +41,13 @@ def make_app(settings: Settings, receiver: Receiver) -> FastAPI:
     @asynccontextmanager
     async def audited(_: FastAPI) -> AsyncIterator[None]:
         trail.started()
-        yield
+        with naming(receiver, settings.poll_interval_s):
+            yield
         await to_thread.run_sync(trail.stopped)
 
     app = FastAPI(title="dicom-node", docs_url=None, redoc_url=None, openapi_url=None, lifespan=audited)
     app.include_router(stow.make_router(settings, receiver, trail))
     app.include_router(health.make_router(receiver))
+    app.include_router(metrics.make_router(settings, receiver, trail))
+    site.add_to(app, Page.of(settings, receiver, trail))
     return app

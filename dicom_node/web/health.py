@@ -1,21 +1,31 @@
 """Whether this node could store an object now: asked by compose, a load balancer, a person."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import PlainTextResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import StorageFull
+from dicom_node.heartbeat import beating_loop
 from dicom_node.receive.intake import Receiver
 
 _MOST_AT_ONCE = 2  # checks; whoever else asks waits
 
 
 def make_router(receiver: Receiver) -> APIRouter:
-    """GET /healthz: 200, or 503, and why in words."""
+    """GET /healthz: 200, or 503, and why in words. And the heartbeat of the role."""
     threads = CapacityLimiter(_MOST_AT_ONCE)
-    router = APIRouter()
+
+    @asynccontextmanager
+    async def alive(_: FastAPI) -> AsyncIterator[None]:
+        async with beating_loop("web", receiver.sessions, receiver.clock):
+            yield
+
+    router = APIRouter(lifespan=alive)
 
     @router.get("/healthz")
     async def healthz() -> PlainTextResponse:

@@ -22,8 +22,8 @@ from scp_role import Role  # noqa: E402
 from sender import send_all  # noqa: E402
 from wire import association_request  # noqa: E402
 
-from dicom_node.database import migrate, open_database  # noqa: E402
 from dicom_node.config import Settings  # noqa: E402
+from dicom_node.database import migrate, open_database  # noqa: E402
 
 # Of the bench's receivers, which are called BENCH.
 REQUEST = association_request(("1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.1.2.1")).replace(b"CXRNODE", b"BENCH  ")

@@ -21,16 +21,22 @@ from dicom_node.audit import AuditTrail
 from dicom_node.audit_messages import (
     APPLICATION_START,
     APPLICATION_STOP,
+    LOGIN,
+    LOGOUT,
+    Person,
     Process,
     Sender,
     Transfer,
     application_activity,
+    instances_accessed,
     instances_transferred,
     security_alert,
+    user_authentication,
 )
 
 NODE = Process("CXRNODE", 17)
 MODALITY = Sender("10.1.2.3", "MODALITY")
+ANNA = Person("anna", "10.1.2.4")
 DX, SR = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.88.11"
 FILMS = Transfer("1.2.3", "CANARY-ID", {DX: 2, SR: 1})
 
@@ -40,6 +46,11 @@ EVERY_MESSAGE = {
     "alert": security_alert(NODE, NOON, MODALITY, "association refused 1/1/3: unknown"),
     "alert before a title": security_alert(NODE, NOON, Sender("fd00::1"), "handshake refused: timed out"),
     "transfer": instances_transferred(NODE, NOON, MODALITY, FILMS),
+    "login": user_authentication(NODE, NOON, ANNA, LOGIN),
+    "no login": user_authentication(NODE, NOON, ANNA, LOGIN, "the password is wrong"),
+    "logout": user_authentication(NODE, NOON, ANNA, LOGOUT),
+    "look": instances_accessed(NODE, NOON, ANNA, "1.2.3", "CANARY-ID", is_change=False),
+    "change": instances_accessed(NODE, NOON, ANNA, "1.2.3", "", is_change=True),
     "transfer without a Patient ID": instances_transferred(NODE, NOON, MODALITY, Transfer("1.2.3", "", {DX: 1})),
 }
 
@@ -55,8 +66,14 @@ def test_a_message_is_one_line_by_the_schema(name: str) -> None:
 def test_whatever_strangers_say_the_message_is_one_line_by_the_schema(title: str, words: str, patient: str) -> None:
     sender = Sender("10.1.2.3", title)
     transfer = Transfer(words, patient, {words: 1})
-    messages = (security_alert(NODE, NOON, sender, words), instances_transferred(NODE, NOON, sender, transfer))
-    assert [violations(message) for message in messages] == [[], []]
+    person = Person(title, words)
+    messages = (
+        security_alert(NODE, NOON, sender, words),
+        instances_transferred(NODE, NOON, sender, transfer),
+        user_authentication(NODE, NOON, person, LOGIN, words),
+        instances_accessed(NODE, NOON, person, words, patient, is_change=True),
+    )
+    assert [violations(message) for message in messages] == [[]] * 4
     assert all(len(message.splitlines()) == 1 for message in messages)
 
 
@@ -105,6 +122,24 @@ def test_a_transfer_says_from_where_to_whom_which_study_of_which_patient_and_how
     counts = {each.get("UID"): each.get("NumberOfInstances") for each in study.iter("SOPClass")}
     assert counts == {DX: "2", SR: "1"}
     assert (patient.get("ParticipantObjectID"), codes(patient, "ParticipantObjectIDTypeCode")) == ("CANARY-ID", ["2"])
+
+
+def test_a_look_at_a_study_says_who_looked_from_where_at_which_study_of_which_patient() -> None:
+    message = ET.fromstring(EVERY_MESSAGE["look"])
+    assert codes(message, "EventIdentification/EventID") == ["110103"]
+    assert message.find("EventIdentification").get("EventActionCode") == "R"  # type: ignore[union-attr]
+    person, node = message.findall("ActiveParticipant")
+    assert (person.get("UserID"), person.get("NetworkAccessPointID")) == ("anna", "10.1.2.4")
+    assert [each.get("UserIsRequestor") for each in (person, node)] == ["true", "false"]
+    found = [each.get("ParticipantObjectID") for each in message.findall("ParticipantObjectIdentification")]
+    assert found == ["1.2.3", "CANARY-ID"]
+
+
+def test_a_login_that_failed_says_so() -> None:
+    message = ET.fromstring(EVERY_MESSAGE["no login"])
+    assert codes(message, "EventIdentification/EventTypeCode") == ["110122"]
+    assert message.find("EventIdentification").get("EventOutcomeIndicator") == "4"  # type: ignore[union-attr]
+    assert message.findtext(".//EventOutcomeDescription") == "the password is wrong"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -104,10 +104,16 @@ def require(*programs: str) -> None:
 
 
 @contextmanager
-def _running(command: list[str | Path], ready_port: int, said: Path = Path(os.devnull)) -> Iterator[None]:
+def _running(
+    command: list[str | Path],
+    ready_port: int,
+    said: Path = Path(os.devnull),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    words = [str(each) for each in command]
     with (
         said.open("w") as stdout,
-        subprocess.Popen([str(each) for each in command], stdout=stdout, stderr=subprocess.DEVNULL) as process,
+        subprocess.Popen(words, stdout=stdout, stderr=subprocess.DEVNULL, env=environment) as process,
     ):
         try:
             wait_until(lambda: is_listening(ready_port), f"{command[0]} listens")
@@ -124,6 +130,22 @@ def storescp(folder: Path, *options: str | Path) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     with _running(["storescp", "-q", "-od", folder, *options, str(port)], port):
+        yield port
+
+
+@contextmanager
+def dcmqrscp(folder: Path, mover: int) -> Iterator[int]:
+    """DCMTK's archive; gives its port. It is called QRPACS, and knows MOVESCU at the port `mover`."""
+    require("dcmqrscp", "findscu", "getscu", "movescu")
+    port, archive = free_port(), folder / "archive"
+    archive.mkdir(parents=True)
+    configuration = folder / "dcmqrscp.cfg"
+    configuration.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\nmover = (MOVESCU, 127.0.0.1, {mover})\nHostTable END\n"
+        f"VendorTable BEGIN\nVendorTable END\nAETable BEGIN\nQRPACS {archive} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    with _running(["dcmqrscp", "--bit-preserving", "-c", configuration], port):
         yield port
 
 
@@ -157,28 +179,40 @@ def orthanc(folder: Path) -> Iterator[tuple[int, int]]:
 @contextmanager
 def node_receivers(*options: str, said: Path = Path(os.devnull)) -> Iterator[tuple[int, int]]:
     """Two unrelated Node.js libraries; gives the ports of node-hl7-server and @medplum/hl7. said: what they hear."""
-    require("node", "npm", "flock")
-    source, copy = TOOLS / "hl7_peers", CACHE / "hl7_peers"
-    if not source.is_dir():
-        pytest.skip(f"not there: {source}")
-    _install_node_peers(source, copy)
+    copy = _node_peers()
     ports = free_port(), free_port()
     listen = ["--ports", f"{ports[0]},{ports[1]}", "--seconds", "0"]
     with _running(["node", copy / "receivers.cjs", *listen, *options], ports[1], said):
         yield ports
 
 
+@contextmanager
+def unescaping_receiver(said: Path) -> Iterator[int]:
+    """A Node.js library that reads escapes; gives its port. said: a line for each message, before it is answered."""
+    port = free_port()
+    environment = {**os.environ, "NODE_PATH": str(_node_peers() / "node_modules")}
+    program = Path(__file__).with_name("unescaping_receiver.cjs")
+    with _running(["node", program, str(port)], port, said, environment):
+        yield port
+
+
 def node_senders(port: int) -> list[dict[str, object]]:
     """Send every sample by two unrelated Node.js libraries; gives what each was answered."""
+    copy = _node_peers()
+    samples = sorted((TOOLS / "hl7_peers" / "samples").glob("*.hl7"))
+    command = ["node", copy / "senders.cjs", "--timeout", str(round(LONG_S * 1000)), str(port), *samples]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=240)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _node_peers() -> Path:
+    """A copy of the tools' Node.js peers with the libraries that they need, in the versions that they pin."""
     require("node", "npm", "flock")
     source, copy = TOOLS / "hl7_peers", CACHE / "hl7_peers"
     if not source.is_dir():
         pytest.skip(f"not there: {source}")
     _install_node_peers(source, copy)
-    samples = sorted((source / "samples").glob("*.hl7"))
-    command = ["node", copy / "senders.cjs", "--timeout", str(round(LONG_S * 1000)), str(port), *samples]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=240)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return copy
 
 
 def _install_node_peers(source: Path, copy: Path) -> None:

@@ -14,6 +14,8 @@ from dicom_node.models import Delivery, FinalReport, Job, PatientMerge
 from dicom_node.states import CLOSED, JobState
 from dicom_node.timeline import list_statuses
 
+AS_THE_IMAGE = "the report names it as the image does"
+
 
 @pytest.fixture
 def house(sessions: Sessions, settings: Settings) -> House:
@@ -105,15 +107,15 @@ def test_a_merge_of_another_authoritys_number_is_not_the_patients(house: House) 
     [
         (update(), "ADT^A08: the patient's data has changed"),
         (update(event="A31"), "ADT^A31: the patient's data has changed"),
-        (merge(prior=PATIENT_ID, surviving="CANARY-NEW"), "ADT^A40: the patient was merged with another"),
-        (merge(prior="CANARY-OLD", surviving=PATIENT_ID), "ADT^A40: the patient was merged with another"),
+        (merge(prior=PATIENT_ID, surviving="CANARY-NEW"), "ADT^A40: the RIS merged its patient into another"),
+        (merge(prior="CANARY-OLD", surviving=PATIENT_ID), "ADT^A40: the RIS merged another patient into its own"),
     ],
 )
 def test_what_adt_says_of_a_patient_is_in_the_timeline_of_pending_work(told: bytes, words: str, house: House) -> None:
     house.receive()
     house.draft()
     house.hear(told)
-    assert house.story()[-1].endswith(f": complete ({words}; the report names it as the image does)")
+    assert house.story()[-1].endswith(f": complete ({words}; {AS_THE_IMAGE})")
     assert house.tell() == ["delivered", "pending"]
 
 
@@ -127,3 +129,16 @@ def test_what_adt_says_of_others_or_of_work_that_is_done_is_not_noted(house: Hou
         advance(session, job, JobState.DONE, now=NOON)
     house.hear(update(control_id="U3"))
     assert len(house.story()) == before + 1 + 1  # the job's end; the clinic's is compatible with an unnamed issuer
+
+
+def test_a_merge_is_told_also_of_a_study_that_is_closed_and_once(house: House) -> None:
+    house.receive()
+    house.draft()
+    house.hear(final())
+    house.hear(merge(prior="CANARY-ID^^^HOSP^MR", surviving="CANARY-MID^^^HOSP^MR"))
+    house.hear(merge(prior="CANARY-MID^^^HOSP^MR", surviving="CANARY-NEW^^^HOSP^MR", control_id="M2"))
+    house.hear(merge(prior="CANARY-MID^^^HOSP^MR", surviving="CANARY-NEW^^^HOSP^MR", control_id="M3"))
+    told = [each for each in house.story() if "merged" in each]
+    words = f"the RIS merged its patient into another; {AS_THE_IMAGE})"
+    assert [each.split(": ")[-1] for each in told] == [words] * 2
+    assert "CANARY" not in str(told)

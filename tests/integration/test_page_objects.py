@@ -9,8 +9,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from conftest import require_peer
 from films import shared_data, shared_names
+from foreign import require_peer
 from page_samples import EYES, PACS, TWO_MAPS, draft, draft_of, encoded
 from pydicom import dcmread
 from pydicom.dataset import Dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
-from conftest import require_peer
+from foreign import require_peer
 from page_samples import PACS, TWO_MAPS, draft, encoded, pdf_of
 from pydicom import dcmread
 from report_samples import CHECKS, FINDINGS, FLAGS, MODEL, SYNTHETIC_MODEL

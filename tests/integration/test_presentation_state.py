@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import require_peer
+from foreign import require_peer
 from page_samples import draft, encoded
 from pydicom.dataset import Dataset
 from report_samples import CHECKS, FLAGS

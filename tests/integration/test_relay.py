@@ -1,5 +1,6 @@
 """What is due is sent, judged and told to the job."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ from rows import add_delivery, add_job, add_report, all_of, only, receive
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, select
-from waiting import in_threads
+from waiting import LONG_S, in_threads
 
 from dicom_node import rounds
 from dicom_node.config import Settings
@@ -21,6 +22,8 @@ from dicom_node.models import Delivery, Instance, Job, Study
 from dicom_node.operator import retry
 from dicom_node.states import DeliveryKind
 from dicom_node.storage import InstanceStore
+from integration.destinations import Encoded
+from integration.document import ReportDocument
 from integration.relay import Teller, deliver_due, refuse_unknown
 
 RIS = {"destination": "ris", "kind": DeliveryKind.ORU}
@@ -281,6 +284,37 @@ def test_a_relay_that_lost_its_lease_while_encoding_does_not_replace_the_bytes_o
     assert second.sent == [b"payload 2"]
     assert only(teller.sessions, Delivery).payload == b"payload 2"
     assert first.sent in ([], [b"payload 2"])
+
+
+class Naming(FakeDestination):
+    """Encodes the same object as the others, and not as the same bytes: something has come between."""
+
+    def encode(self, document: ReportDocument) -> Encoded:
+        return Encoded(self.name.encode(), "1.2.1")
+
+
+def test_an_object_is_the_same_bytes_at_every_pacs(teller: Teller) -> None:
+    report(teller, {"destination": "second"})
+    first, second = Naming("pacs"), Naming("second")
+    for each in (first, second):
+        assert deliver_due(teller, each)
+    assert first.sent == second.sent == [b"pacs"]
+
+
+def test_two_relays_that_encode_the_same_object_at_once_send_the_same_bytes(teller: Teller) -> None:
+    report(teller, {"destination": "second"})
+    both = threading.Barrier(2)
+
+    class Meeting(Naming):
+        def encode(self, document: ReportDocument) -> Encoded:
+            both.wait(LONG_S)
+            return super().encode(document)
+
+    first, second = Meeting("pacs"), Meeting("second")
+    waiting = [first, second]
+    in_threads(lambda: deliver_due(teller, waiting.pop()), 2)
+    assert first.sent == second.sent
+    assert len(first.sent) == 1
 
 
 @pytest.mark.parametrize("moment", ["payload", "settle"])

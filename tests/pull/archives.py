@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from conftest import require_peer, running
 from doubles import FrozenClock
 from films import dx_bytes
+from foreign import require_peer, running
 from waiting import free_port, wait_until
 
 from dicom_node.config import Settings

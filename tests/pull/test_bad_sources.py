@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from archives import make_puller, uid
-from conftest import require_peer
 from doubles import FrozenClock
+from foreign import require_peer
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset

@@ -11,9 +11,9 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from conftest import require_peer
 from doubles import FrozenClock
 from films import dx_bytes, gradient, make_dx
+from foreign import require_peer
 from pydicom import dcmread
 from raw_peer import ABORTED, ACCEPTED, DATA, REJECTED, RELEASE, RELEASED, RawPeer, association_request, echo, pdu
 from raw_peer import store as store_pdus

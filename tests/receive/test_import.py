@@ -8,9 +8,9 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from conftest import require_peer
 from doubles import FrozenClock
 from films import dx_bytes, make_dx, shared_data, write_dx
+from foreign import require_peer
 from pydicom import config, dcmread, dcmwrite
 from pydicom.encaps import encapsulate
 from pydicom.uid import (

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import require_peer
 from doubles import NOON, FrozenClock
 from films import code_sequence, dx_bytes, make_dx
+from foreign import require_peer
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble

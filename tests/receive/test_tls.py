@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from authority import RSA_2048, Authority
-from conftest import require_peer, running
 from doubles import FrozenClock
+from foreign import require_peer, running
 from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.certificates import expires_at

@@ -13,9 +13,9 @@ from typing import IO, cast
 
 import pytest
 from authority import RSA_1024, RSA_2048, Authority, fingerprint
-from conftest import require_peer
 from doubles import FrozenClock
 from films import write_dx
+from foreign import require_peer
 from pynetdicom import AE
 from pynetdicom.association import Association
 from raw_peer import ACCEPTED, REJECTED, RawPeer, association_request

@@ -5,9 +5,9 @@ from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
 import pytest
-from conftest import require_peer
 from doubles import FrozenClock
 from films import dx_bytes
+from foreign import require_peer
 from waiting import wait_until
 
 from dicom_node.config import Settings

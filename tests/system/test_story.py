@@ -179,5 +179,6 @@ def _check_story(story: str) -> None:
         "complete → receiving (an image came late)",
         "delivered → committed",
         f"({CLOSED})",
+        "ADT^A40: the RIS merged its patient into another",
         "an operator withdrew its drafts: its patient's film after all, but cut off",
     )

@@ -1,0 +1,79 @@
+"""`dicom-node users`: who may use the page."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlmodel import Session
+
+from dicom_node.access.users import add_user, change_password, disable_user, find_user, list_users
+from dicom_node.clock import utc_now
+from dicom_node.config import Settings
+from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.models import Access
+
+app = typer.Typer(no_args_is_help=True, help="Who may use the page.")
+_console = Console()
+Name = Annotated[str, typer.Argument(help="The person's name; capitals make no difference.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Annotated[Access, typer.Option(help="viewer looks, operator also retries and withdraws, admin all.")],
+) -> None:
+    """Let somebody in, or in again. The password is asked for; without a terminal it is a line of standard input."""
+    password = _ask_password()
+    with _session() as session:
+        user = add_user(session, name, role, password, utc_now())
+    _console.print(f"{user.name} may come in as {user.access}.", markup=False)
+
+
+@app.command("list")
+def list_all() -> None:
+    """Show who may come in."""
+    table = Table("user", "role", "since (UTC)", "disabled (UTC)")
+    with _session() as session:
+        for user in list_users(session):
+            disabled = f"{user.disabled_at:%Y-%m-%d %H:%M}" if user.disabled_at else ""
+            table.add_row(user.name, user.access, f"{user.created_at:%Y-%m-%d %H:%M}", disabled)
+    _console.print(table)
+
+
+@app.command()
+def disable(name: Name) -> None:
+    """Shut somebody out, at once; `users add` lets the person in again."""
+    with _session() as session:
+        disable_user(session, find_user(session, name), utc_now())
+    _console.print("Shut out, and logged out everywhere.")
+
+
+@app.command()
+def password(name: Name) -> None:
+    """Give somebody a new password; whoever is logged in by the old one is logged out."""
+    chosen = _ask_password()
+    with _session() as session:
+        change_password(session, find_user(session, name), chosen)
+    _console.print("The password is changed.")
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    """One transaction."""
+    engine = open_database(Settings())
+    try:
+        require_current_schema(engine)
+        with make_sessions(engine).begin() as session:
+            yield session
+    finally:
+        engine.dispose()

@@ -1,0 +1,52 @@
+"""Who is logged in: a secret in the browser's cookie, its hash and its times in the database."""
+
+import secrets
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import cast
+
+from sqlmodel import Session, col, delete, or_, select
+
+from dicom_node.access.users import checked_name
+from dicom_node.errors import Permanent
+from dicom_node.models import Login, User
+
+LONGEST = timedelta(hours=12)  # whatever the person does: a shift
+_NOTE_EVERY = timedelta(seconds=30)  # a row is not written for every click
+
+
+def find_person(session: Session, name: str) -> User | None:
+    """Who may log in by this name."""
+    try:
+        user = session.exec(select(User).where(User.name == checked_name(name))).first()
+    except Permanent:
+        return None
+    return user if user is not None and user.disabled_at is None else None
+
+
+def log_in(session: Session, user: User, now: datetime, idle: timedelta) -> str:
+    """A new login, whatever the browser had before. Returns what its cookie holds. Logins that have ended go."""
+    session.exec(delete(Login).where(or_(col(Login.created_at) < now - LONGEST, col(Login.seen_at) < now - idle)))
+    token = secrets.token_urlsafe(32)
+    session.add(Login(token_sha256=_digest(token), user_id=cast(int, user.id), seen_at=now, created_at=now))
+    return token
+
+
+def find_login(session: Session, token: str, now: datetime, idle: timedelta, *, is_active: bool) -> User | None:
+    """Who is logged in by this cookie. is_active: the person did something, it was not the page by itself."""
+    login = session.exec(select(Login).where(Login.token_sha256 == _digest(token))).first()
+    if login is None or now - login.created_at >= LONGEST or now - login.seen_at >= idle:
+        return None
+    if is_active and now - login.seen_at >= _NOTE_EVERY:
+        login.seen_at = now
+        session.add(login)
+    user = session.get_one(User, login.user_id)
+    return user if user.disabled_at is None else None
+
+
+def log_out(session: Session, token: str) -> None:
+    session.exec(delete(Login).where(col(Login.token_sha256) == _digest(token)))
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()

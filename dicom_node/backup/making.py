@@ -1,0 +1,113 @@
+"""`dicom-node backup`: rows first, then their files, then the manifest, beside a node that runs or not."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from dicom_node.backup.manifest import NAME, OBJECTS, Manifest, StoredObject, sha256_of
+from dicom_node.backup.objects import keep
+from dicom_node.backup.rows import dump, stored_objects
+from dicom_node.clock import Clock
+from dicom_node.config import Settings
+from dicom_node.database import SCHEMA_REVISION
+from dicom_node.errors import Permanent
+from dicom_node.storage import InstanceStore, StoredFile
+
+INSTANCES, AUDIT = "instances", "audit"
+_STATE = "state-"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a backup is."""
+
+    objects: int
+    new: int  # of these, not in the folder before
+    missing: int  # whose file is gone
+
+
+def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> Made:
+    """Make a backup in a folder that is new or holds earlier ones, of which it takes the place.
+
+    A row is written when its file is durable, and files stay: so each row of the dump has its file. Raises Permanent if
+    the folder is something else's, or cannot be written.
+    """
+    now = clock()
+    try:
+        with _alone(folder):
+            state = folder / f"{_STATE}{now:%Y%m%dT%H%M%S%fZ}"
+            state.mkdir()
+            dump(engine, state)
+            (state / "settings.json").write_text(settings.model_dump_json(indent=2), encoding="utf-8")
+            made = _keep_objects(settings, state, folder)
+            _keep_audit(settings, folder)
+            digests = {file.name: sha256_of(file) for file in sorted(state.iterdir())}
+            os.sync()
+            Manifest(now.isoformat(), state.name, engine.dialect.name, SCHEMA_REVISION, digests).write(folder)
+            _clear_away(folder, but=state)
+            return made
+    except OSError as error:
+        raise Permanent(f"the backup could not be made: {error.strerror or type(error).__name__}") from error
+
+
+def _keep_objects(settings: Settings, state: Path, folder: Path) -> Made:
+    store, count, new, missing = InstanceStore(settings.instances_dir), 0, 0, 0
+    with (state / OBJECTS).open("w", encoding="utf-8") as lines:
+        for each in stored_objects(state):
+            count += 1
+            try:
+                new += keep(store.root / each.path, folder / INSTANCES / each.path)
+                lines.write(json.dumps(asdict(_with_digest(store, each))) + "\n")
+            except FileNotFoundError:
+                missing += 1
+    return Made(count, new, missing)
+
+
+def _with_digest(store: InstanceStore, found: StoredObject) -> StoredObject:
+    """A row has no digest yet where the node was busy."""
+    if found.sha256:
+        return found
+    return replace(found, sha256=store.sha256(StoredFile(found.path, found.size_bytes)))
+
+
+def _keep_audit(settings: Settings, folder: Path) -> None:
+    """Files that were only ever appended to: those that have grown are copied anew."""
+    (folder / AUDIT).mkdir(exist_ok=True)
+    for file in settings.audit_dir.glob("*"):
+        target = folder / AUDIT / file.name
+        if not target.exists() or target.stat().st_size != file.stat().st_size:
+            shutil.copyfile(file, target)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """In a folder that only its owner can read, and with no other backup at the same time."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    strange = [file.name for file in folder.iterdir() if not _is_ours(file.name)]
+    if strange:
+        raise Permanent(f"{folder} holds other things than backups ({strange[0]}): name a folder of its own")
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Permanent(f"another backup is being made in {folder}") from error
+    finally:
+        os.close(handle)
+
+
+def _is_ours(name: str) -> bool:
+    return name in (INSTANCES, AUDIT, "lost+found") or name.startswith((NAME, _STATE))
+
+
+def _clear_away(folder: Path, *, but: Path) -> None:
+    for state in folder.glob(f"{_STATE}*"):
+        if state != but:
+            shutil.rmtree(state)

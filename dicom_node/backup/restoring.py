@@ -1,0 +1,70 @@
+"""`dicom-node restore`: files first, then their rows, into a node that is empty."""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from dicom_node.backup.making import AUDIT, INSTANCES
+from dicom_node.backup.manifest import StoredObject, read_manifest, read_objects, require_unchanged
+from dicom_node.backup.objects import keep
+from dicom_node.backup.rows import load, require_empty
+from dicom_node.clock import Clock
+from dicom_node.config import Settings
+from dicom_node.errors import Permanent
+from dicom_node.storage import InstanceStore, StoredFile
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a node was filled with."""
+
+    made_at: str
+    objects: int
+    damaged: int  # of these, not what was received: their rows are here, their files are not
+
+
+def restore(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> Restored:
+    """Fill an empty node from a backup. Cut short, it can be begun again: rows come last, and all at once.
+
+    Raises Permanent if the node is not empty, or the backup is of another database or damaged in its rows.
+    """
+    manifest = read_manifest(folder)
+    if manifest.database != engine.dialect.name:
+        raise Permanent(f"the backup is of {manifest.database}, and this node's database is {engine.dialect.name}")
+    require_unchanged(folder, manifest)
+    require_empty(engine, clock())
+    state = folder / manifest.state
+    store = InstanceStore(settings.instances_dir)
+    try:
+        whole = [_keep_whole(store, folder / INSTANCES, each) for each in read_objects(state)]
+        _keep_audit(settings, folder)
+        os.sync()
+    except OSError as error:
+        raise Permanent(f"the files could not be restored: {error.strerror or type(error).__name__}") from error
+    load(engine, state, manifest.schema)
+    return Restored(manifest.made_at, len(whole), whole.count(False))
+
+
+def _keep_whole(store: InstanceStore, source: Path, each: StoredObject) -> bool:
+    """False: the file is not what was received, or is not there."""
+    target = store.root / each.path
+    try:
+        keep(source / each.path, target)
+    except FileNotFoundError:
+        return False
+    with suppress(OSError):  # it cannot be read, or is too short
+        if store.sha256(StoredFile(each.path, each.size_bytes)) == each.sha256:
+            return True
+    target.unlink()  # a second name or a copy: the backup's own stays
+    return False
+
+
+def _keep_audit(settings: Settings, folder: Path) -> None:
+    settings.audit_dir.mkdir(parents=True, exist_ok=True)
+    for file in (folder / AUDIT).glob("*"):
+        if not (settings.audit_dir / file.name).exists():
+            shutil.copyfile(file, settings.audit_dir / file.name)

@@ -1,0 +1,54 @@
+"""How the roles are, by what they have written down of themselves: `dicom-node health`, and the metrics."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from socket import gethostname
+
+from sqlmodel import Session, col, select
+
+from dicom_node.errors import Permanent
+from dicom_node.heartbeat import SILENT_AFTER_S
+from dicom_node.models import Heartbeat
+from dicom_node.roles import ROLES
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Of a role on one host."""
+
+    role: str
+    host: str
+    age_s: float  # since it was well
+    fault: str  # as it says itself; empty if nothing
+
+    @property
+    def is_well(self) -> bool:
+        return not self.fault and self.age_s <= SILENT_AFTER_S
+
+    @property
+    def words(self) -> str:
+        if self.is_well:
+            return f"{self.role}: well."
+        why = self.fault or "silent: it hangs, is dead, or cannot reach the database"
+        return f"{self.role} on {self.host}: {why}; it was well {self.age_s:.0f} s ago."
+
+
+def conditions(session: Session, now: datetime) -> list[Condition]:
+    """Of all roles that have not ended in good order."""
+    rows = session.exec(select(Heartbeat).order_by(col(Heartbeat.role), col(Heartbeat.host)))
+    # A clock that is ahead of ours makes nobody younger than now.
+    return [Condition(row.role, row.host, max(0.0, (now - row.well_at).total_seconds()), row.fault) for row in rows]
+
+
+def conditions_here(session: Session, role: str, now: datetime) -> list[Condition]:
+    """Of one role on this host. Raises Permanent if there is no such role."""
+    if role not in ROLES:
+        raise Permanent(f"there is no role {role}: expected one of {', '.join(ROLES)}")
+    return [each for each in conditions(session, now) if (each.role, each.host) == (role, gethostname())]
+
+
+def absent(roles: Iterable[str], found: Iterable[Condition]) -> list[str]:
+    """A sentence for each role that should run and has written nothing."""
+    present = {condition.role for condition in found}
+    return [f"{role}: does not run, or has not said so yet." for role in roles if role not in present]

@@ -1,0 +1,72 @@
+"""Metrics of the node itself: program, disk, certificates, roles."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+
+from prometheus_client import Metric
+from prometheus_client.core import InfoMetricFamily
+from sqlmodel import Session
+
+from dicom_node.certificates import expires_at
+from dicom_node.config import Settings
+from dicom_node.database import SCHEMA_REVISION
+from dicom_node.health import Condition, conditions
+from dicom_node.metrics.families import gauge
+from dicom_node.peers import Tls
+from dicom_node.product import software_version
+from dicom_node.roles import roles_of
+
+_DAY_S = 86_400
+
+
+def build() -> Iterator[Metric]:
+    words = {"version": software_version(), "schema": SCHEMA_REVISION}
+    yield InfoMetricFamily("dicom_node_build", "The program.", words)
+
+
+def disk(settings: Settings) -> Iterator[Metric]:
+    """Of a folder that is away nothing is said of its free space: no number would be true."""
+    kept_back = settings.min_free_bytes
+    yield gauge("disk_kept_back_bytes", "With less free space nothing is received.", (), [((), kept_back)])
+    with suppress(OSError):
+        free = shutil.disk_usage(settings.instances_dir).free
+        yield gauge("disk_free_bytes", "Free space where images are kept.", (), [((), free)])
+
+
+def certificates(settings: Settings, now: datetime) -> Iterator[Metric]:
+    """Of those that this role can read."""
+    days = []
+    for used_by, tls in _in_use(settings):
+        with suppress(OSError):
+            days.append(((used_by,), (expires_at(tls.certificate) - now).total_seconds() / _DAY_S))
+    yield gauge("certificate_days_left", "Until a certificate of this node ends.", ("used_by",), days)
+
+
+def roles(session: Session, settings: Settings, now: datetime) -> Iterator[Metric]:
+    """A role that should run and has written nothing has no process that is well."""
+    found = conditions(session, now)
+    names = sorted({*roles_of(settings), *(each.role for each in found)})
+    processes = [
+        ((name, words), float(sum(each.is_well is is_well for each in _of(name, found))))
+        for name in names
+        for words, is_well in (("well", True), ("unwell", False))
+    ]
+    ages = [((name,), max(each.age_s for each in _of(name, found))) for name in names if _of(name, found)]
+    yield gauge("role_processes", "Processes of a role.", ("role", "condition"), processes)
+    yield gauge(
+        "role_heartbeat_age_seconds", "Since the last of them was well; of several the oldest.", ("role",), ages
+    )
+
+
+def _of(role: str, found: list[Condition]) -> list[Condition]:
+    return [each for each in found if each.role == role]
+
+
+def _in_use(settings: Settings) -> Iterator[tuple[str, Tls]]:
+    named = {"tls": settings.tls, "http_tls": settings.http_tls, "hl7_tls": settings.hl7_tls}
+    named |= {pacs.name: pacs.tls for pacs in settings.pacs}
+    named |= {ris.name: ris.tls for ris in settings.ris}
+    named |= {f"source {source.name}": source.tls for source in settings.sources}
+    return ((used_by, tls) for used_by, tls in named.items() if tls is not None)

@@ -1,0 +1,73 @@
+"""Metrics of what has not ended: few rows, which the indexes of their states find."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import sqlalchemy
+from prometheus_client import Metric
+from sqlmodel import Session, col, func, select
+
+from dicom_node.config import Settings
+from dicom_node.metrics.families import gauge
+from dicom_node.models import Commitment, Delivery, Job, Pull, Study
+from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
+
+_JOBS = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED, JobState.FAILED)
+_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
+_FAILED = (
+    (Job, JobState.FAILED),
+    (Delivery, DeliveryState.FAILED),
+    (Commitment, CommitmentState.FAILED),
+    (Pull, PullState.FAILED),
+)
+
+
+def studies(session: Session, now: datetime) -> Iterator[Metric]:
+    receiving = session.exec(select(func.count()).where(Study.state == StudyState.RECEIVING)).one()
+    yield gauge("studies_receiving", "Studies of which images may still come.", (), [((), receiving)])
+    last = session.exec(select(func.max(Study.last_received_at))).one()
+    ages = [] if last is None else [((), _age_s(last, now))]
+    yield gauge("last_object_age_seconds", "Since an object came in; nothing before the first.", (), ages)
+
+
+def jobs(session: Session, now: datetime) -> Iterator[Metric]:
+    counted = select(Job.state, func.count()).where(col(Job.state).in_(_JOBS)).group_by(Job.state)
+    counts = dict(session.exec(counted).all())
+    samples = [((str(state),), float(counts.get(state, 0))) for state in _JOBS]
+    yield gauge("jobs", "Jobs that have not ended well.", ("state",), samples)
+    oldest = session.exec(select(func.min(Job.created_at)).where(Job.state == JobState.QUEUED)).one()
+    yield gauge("oldest_queued_job_seconds", "Age of the oldest; 0: none waits.", (), [((), _age_s(oldest, now))])
+
+
+def deliveries(session: Session, settings: Settings, now: datetime) -> Iterator[Metric]:
+    """What the settings send is there before the first of it."""
+    counts = {(name, str(kind), str(state)): 0.0 for name, kind in settings.deliveries for state in _DELIVERIES}
+    oldest = dict.fromkeys(settings.destination_names, 0.0)
+    for (name, kind, state), count, created_at in _open_deliveries(session):
+        counts[name, kind, state] = float(count)
+        if state != DeliveryState.FAILED:
+            oldest[name] = max(oldest.get(name, 0.0), _age_s(created_at, now))
+    labels = ("destination", "kind", "state")
+    yield gauge("deliveries", "Deliveries that have not ended well.", labels, counts.items())
+    ages = (((name,), age_s) for name, age_s in oldest.items())
+    yield gauge("oldest_pending_delivery_seconds", "Age of the oldest; 0: none waits.", ("destination",), ages)
+
+
+def _open_deliveries(session: Session) -> list[tuple[tuple[str, str, str], int, datetime]]:
+    """Destination, kind and state; how many; when the oldest of them was added."""
+    keys = (col(Delivery.destination), col(Delivery.kind), col(Delivery.state))
+    counted = sqlalchemy.select(*keys, func.count(), func.min(col(Delivery.created_at)))
+    found = session.execute(counted.where(col(Delivery.state).in_(_DELIVERIES)).group_by(*keys))
+    return [((name, kind, state), count, created_at) for name, kind, state, count, created_at in found]
+
+
+def failures(session: Session) -> Iterator[Metric]:
+    counts = [
+        ((str(model.__tablename__),), float(session.exec(select(func.count()).where(model.state == failed)).one()))
+        for model, failed in _FAILED
+    ]
+    yield gauge("waits_for_person", "Rows that failed, and stay so until a person looks.", ("row",), counts)
+
+
+def _age_s(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())

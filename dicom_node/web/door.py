@@ -1,0 +1,143 @@
+"""Who is at the door of the page, by the cookie; and how people come in and go out."""
+
+import secrets
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dicom_node.access.logins import LONGEST, find_login, find_person, log_in, log_out
+from dicom_node.access.passwords import is_password
+from dicom_node.audit import AuditTrail
+from dicom_node.audit_messages import LOGIN, LOGOUT, Person
+from dicom_node.clock import Clock
+from dicom_node.config import Settings
+from dicom_node.database import Sessions
+from dicom_node.models import Access
+from dicom_node.receive.rate_limit import RateLimit
+from dicom_node.web.forms import csrf_of
+from dicom_node.web.privacy import is_encrypted, require_privacy
+from dicom_node.web.refused import LoginWanted, PageRefused
+
+_COOKIE, _BEFORE = "dicom-node", "dicom-node-before-login"
+_MOST_HASHED = 2  # passwords at once: each takes 64 MiB for a moment
+_WRONG = "The name or the password is wrong, or the user is disabled."
+_TOO_MANY = "Too many tries: wait half a minute."
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who is logged in."""
+
+    person: Person
+    access: str  # Access
+    csrf: str  # for the forms of the answer
+
+    @property
+    def may_act(self) -> bool:
+        return self.access in (Access.OPERATOR, Access.ADMIN)
+
+
+class Door:
+    """Lets people in, or raises LoginWanted or PageRefused, and tells the audit trail."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, clock: Clock, trail: AuditTrail) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._clock = clock
+        self._trail = trail
+        self._idle = timedelta(seconds=settings.page_idle_s)
+        self._tries_of_name = RateLimit(1 / 30, burst=10)  # from one address
+        self._tries_of_address = RateLimit(1.0, burst=50)
+        self._hashing = threading.Semaphore(_MOST_HASHED)
+
+    def visitor(self, request: Request) -> Visitor:
+        """Who asks. A page that renews itself does not keep the login alive."""
+        require_privacy(self._settings, request)
+        token = self.cookie(request)
+        if not token:
+            raise LoginWanted
+        with self._sessions.begin() as session:
+            now, is_active = self._clock(), "hx-request" not in request.headers
+            user = find_login(session, token, now, self._idle, is_active=is_active)
+            if user is None:
+                raise LoginWanted
+            return Visitor(Person(user.name, _address(request)), user.access, csrf_of(token))
+
+    def operator(self, request: Request) -> Visitor:
+        visitor = self.visitor(request)
+        if not visitor.may_act:
+            raise PageRefused(403, "This needs the role operator; yours is viewer.")
+        return visitor
+
+    def come_in(self, request: Request, name: str, password: str) -> str:
+        """What the cookie is to hold. Raises PageRefused for a wrong password, and after too many."""
+        person = Person(name.strip()[:64], _address(request))
+        self.require_calm(request)
+        if not self._tries_of_name.allows(f"{person.address} {person.name.casefold()}"):
+            raise PageRefused(429, _TOO_MANY)
+        with self._sessions() as session:
+            user = find_person(session, name)
+        with self._hashing:
+            is_right = is_password(password, user.password_hash if user else None)
+        if user is None or not is_right:
+            self._trail.authenticated(person, LOGIN, _WRONG)
+            raise PageRefused(403, _WRONG)
+        with self._sessions.begin() as session:
+            token = log_in(session, user, self._clock(), self._idle)
+        self._trail.authenticated(person, LOGIN)
+        return token
+
+    def require_calm(self, request: Request) -> None:
+        """Raise PageRefused for an address that tries without end."""
+        if not self._tries_of_address.allows(_address(request)):
+            raise PageRefused(429, _TOO_MANY)
+
+    def go_out(self, request: Request, visitor: Visitor) -> None:
+        with self._sessions.begin() as session:
+            log_out(session, self.cookie(request))
+        self._trail.authenticated(visitor.person, LOGOUT)
+
+    def cookie(self, request: Request) -> str:
+        return request.cookies.get(self._named(_COOKIE, request), "")
+
+    def cookie_before_login(self, request: Request) -> str:
+        """So that the form of the login, too, must be ours."""
+        return request.cookies.get(self._named(_BEFORE, request), "")
+
+    def give(self, request: Request, response: Response, token: str) -> None:
+        self._set(request, response, _COOKIE, token)
+        self._delete(request, response, _BEFORE)
+
+    def give_before_login(self, request: Request, response: Response, token: str) -> None:
+        self._set(request, response, _BEFORE, token)
+
+    def take(self, request: Request, response: Response) -> None:
+        self._delete(request, response, _COOKIE)
+
+    def _set(self, request: Request, response: Response, name: str, token: str) -> None:
+        response.set_cookie(
+            self._named(name, request),
+            token,
+            max_age=int(LONGEST.total_seconds()),
+            httponly=True,
+            samesite="strict",
+            secure=is_encrypted(self._settings, request),
+        )
+
+    def _delete(self, request: Request, response: Response, name: str) -> None:
+        response.delete_cookie(self._named(name, request), secure=is_encrypted(self._settings, request))
+
+    def _named(self, name: str, request: Request) -> str:
+        """Over TLS browsers hold what `__Host-` promises: no other host set it (RFC 6265bis 4.1.3.2)."""
+        return f"__Host-{name}" if is_encrypted(self._settings, request) else name
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""

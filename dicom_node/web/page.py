@@ -1,0 +1,27 @@
+"""What the page's routes share."""
+
+from dataclasses import dataclass
+
+from dicom_node.audit import AuditTrail
+from dicom_node.config import Settings
+from dicom_node.receive.intake import Receiver
+from dicom_node.web.door import Door
+from dicom_node.web.first_admin import FirstAdmin
+from dicom_node.web.templates import Templates
+
+
+@dataclass(frozen=True)
+class Page:
+    """The settings, the rows and files, who comes in, what is told to whom, and how it looks."""
+
+    settings: Settings
+    receiver: Receiver
+    trail: AuditTrail
+    door: Door
+    first_admin: FirstAdmin
+    templates: Templates
+
+    @classmethod
+    def of(cls, settings: Settings, receiver: Receiver, trail: AuditTrail) -> "Page":
+        door = Door(settings, receiver.sessions, receiver.clock, trail)
+        return cls(settings, receiver, trail, door, FirstAdmin(receiver.sessions), Templates(settings))

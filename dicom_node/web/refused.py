@@ -1,0 +1,14 @@
+"""A request of a browser that is answered with a sentence instead of what it asked for."""
+
+
+class PageRefused(Exception):
+    """status: of HTTP. sentence: for the person, why and what to do; it names no patient."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+class LoginWanted(Exception):
+    """Nobody is logged in by this request's cookie, or not any more."""

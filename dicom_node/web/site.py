@@ -1,0 +1,34 @@
+"""The page as a whole: its routes, its files, and how it says no."""
+
+from importlib.resources import files
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from dicom_node.web import login_page, study_page, verbs_page, worklist_page
+from dicom_node.web.page import Page
+from dicom_node.web.privacy import GuardedAnswers
+from dicom_node.web.refused import LoginWanted, PageRefused
+
+
+def add_to(app: FastAPI, page: Page) -> None:
+    """Everything that a browser sees of the node."""
+    page.first_admin.announce()
+    for module in (login_page, worklist_page, study_page, verbs_page):
+        app.include_router(module.make_router(page))
+    app.mount("/static", StaticFiles(directory=str(files("dicom_node.web") / "static")))
+
+    @app.exception_handler(LoginWanted)
+    def ask_to_log_in(request: Request, _: Exception) -> Response:
+        """A page that renews itself is told to leave: what it shows is no longer this browser's to see."""
+        if "hx-request" in request.headers:
+            return Response(status_code=401, headers={"HX-Redirect": "/login"})
+        return login_page.to("/login")
+
+    @app.exception_handler(PageRefused)
+    def say_no(_: Request, refused: PageRefused) -> Response:
+        return page.templates.render("refused.html", {"sentence": refused.sentence, "visitor": None}, refused.status)
+
+    app.add_middleware(GuardedAnswers)

@@ -1,0 +1,80 @@
+"""The routes of one study: its page, its pictures, and what was sent of it."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dicom_node.demographics import Demographics, read_demographics
+from dicom_node.errors import NodeError
+from dicom_node.web.page import Page
+from dicom_node.web.payloads import payload_text
+from dicom_node.web.pictures import attended_png, film_png
+from dicom_node.web.refused import PageRefused
+from dicom_node.web.study_rows import delivery_of, instance_of, report_of, visit_study
+from dicom_node.web.study_view import StudyView, view_study
+from dicom_node.web.worklist import newest_change
+from dicom_node.web.worklist_page import NOTHING_NEW
+
+
+def make_router(page: Page) -> APIRouter:
+    router = APIRouter(prefix="/studies/{study_id:int}")
+
+    @router.get("")
+    def show(study_id: int, request: Request, change: str = "") -> Response:
+        visitor = page.door.visitor(request)
+        with page.receiver.sessions() as session:
+            newest = newest_change(session)
+            if newest == change:
+                return Response(status_code=NOTHING_NEW)
+            view = view_study(session, visit_study(page, session, visitor, study_id))
+        name = "_study.html" if "hx-request" in request.headers else "study.html"
+        said = {"visitor": visitor, "change": newest, "view": view, "facts": _facts(page, view)}
+        return page.templates.render(name, said)
+
+    @router.get("/films/{instance_id:int}.png")
+    def film(study_id: int, instance_id: int, request: Request) -> Response:
+        visitor = page.door.visitor(request)
+        with page.receiver.sessions() as session:
+            instance = instance_of(session, visit_study(page, session, visitor, study_id), instance_id)
+        return _picture(lambda: film_png(page.receiver.store.open(instance.path)))
+
+    @router.get("/drafts/{report_id:int}/attention/{number:int}.png")
+    def attention(study_id: int, report_id: int, number: int, request: Request) -> Response:
+        visitor = page.door.visitor(request)
+        with page.receiver.sessions() as session:
+            study = visit_study(page, session, visitor, study_id)
+            report = report_of(session, study, report_id)
+            instance = instance_of(session, study, report.instance_id)
+        return _picture(lambda: attended_png(page.receiver.store.open(instance.path), report.attention, number))
+
+    @router.get("/deliveries/{delivery_id:int}")
+    def sent(study_id: int, delivery_id: int, request: Request) -> Response:
+        visitor = page.door.visitor(request)
+        with page.receiver.sessions() as session:
+            study = visit_study(page, session, visitor, study_id)
+            delivery = delivery_of(session, study, delivery_id)
+        said = {"visitor": visitor, "study": study, "delivery": delivery, "payload": payload_text(delivery)}
+        return page.templates.render("sent.html", said)
+
+    return router
+
+
+def _facts(page: Page, view: StudyView) -> Demographics:
+    """Of the film that is shown: what the page says of the patient is said by that image."""
+    if view.film is None:
+        return Demographics()
+    try:
+        return read_demographics(page.receiver.store.open(view.film.path))
+    except (NodeError, OSError):
+        return Demographics()
+
+
+def _picture(draw: Callable[[], bytes]) -> Response:
+    try:
+        return Response(draw(), media_type="image/png")
+    except NodeError as error:
+        raise PageRefused(422, f"The film cannot be shown: {error}.") from error
+    except OSError as error:
+        raise PageRefused(503, "The film cannot be read from the disk now.") from error

@@ -1,0 +1,182 @@
+"""A study's page: what is shown of it, and what a person may do to it."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from doubles import FrozenClock
+from drafted_study import add_drafted
+from page_browser import audited_when, logged_in
+from PIL import Image
+from rows import add_delivery, add_job, add_report, add_study, all_of, receive
+
+from dicom_node.config import Settings
+from dicom_node.models import Delivery, Job
+from dicom_node.receive.intake import Receiver
+from dicom_node.states import DeliveryState, JobState, StudyState
+
+
+@pytest.fixture
+def drafted(node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        add_drafted(session, node)
+
+
+@pytest.fixture
+def failed(node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        add_drafted(session, node, JobState.FAILED)
+
+
+@pytest.mark.usefixtures("drafted")
+def test_the_page_shows_whose_study_it_is_where_it_is_and_what_the_draft_says(page: int) -> None:
+    shown = logged_in(page).get("/studies/1").text
+    for words in ("CANARY, PHI", "CANARY-ID", "1970-01-01", "CANARY-ACC", "MODALITY", "no image for the idle time"):
+        assert words in shown
+    assert "The <mark>lungs</mark> are clear." in shown
+    for words in ("SYNTHETIC TEST MODEL", "Preliminary, not reviewed", "Check: It states a size.", "pacs 0000"):
+        assert words in shown
+    assert "the RIS said: no such order" in shown
+
+
+@pytest.mark.usefixtures("drafted")
+def test_the_film_is_a_small_png_and_so_is_where_the_model_looked(page: int) -> None:
+    browser = logged_in(page)
+    film, attended = (browser.get(f"/studies/1/{path}") for path in ("films/1.png", "drafts/1/attention/0.png"))
+    assert {each.headers["content-type"] for each in (film, attended)} == {"image/png"}
+    with Image.open(BytesIO(film.content)) as picture, Image.open(BytesIO(attended.content)) as overlaid:
+        assert (picture.mode, picture.size, overlaid.mode) == ("L", (40, 48), "RGB")
+    assert browser.get("/studies/1/drafts/1/attention/1.png").status == 422
+
+
+def test_a_large_film_is_shown_small(page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        instance = receive(session, node.store, pixels=np.arange(2100 * 1500, dtype=np.uint16).reshape(2100, 1500))
+    film = logged_in(page).get(f"/studies/1/films/{instance.id}.png")
+    with Image.open(BytesIO(film.content)) as picture:
+        assert max(picture.size) == 1024
+
+
+@pytest.mark.parametrize("elements", [{"NumberOfFrames": 2}, {"PhotometricInterpretation": "RGB"}])
+def test_a_film_that_cannot_be_shown_is_said_to_be_none(elements: dict[str, object], page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        receive(session, node.store, **elements)
+    shown = logged_in(page).get("/studies/1/films/1.png")
+    assert (shown.status, "The film cannot be shown" in shown.text) == (422, True)
+
+
+@pytest.mark.usefixtures("drafted")
+def test_a_film_that_is_gone_leaves_the_page_as_it_is(page: int, node: Receiver) -> None:
+    for file in node.store.root.glob("??/*"):
+        file.unlink()
+    browser = logged_in(page)
+    assert "The <mark>lungs</mark> are clear." in browser.get("/studies/1").text
+    assert browser.get("/studies/1/films/1.png").status == 422
+
+
+@pytest.mark.usefixtures("drafted")
+def test_what_was_sent_is_shown_as_it_was_sent(page: int) -> None:
+    browser = logged_in(page)
+    sr, oru = (browser.get(f"/studies/1/deliveries/{number}").text for number in (1, 2))
+    assert "Modality" in sr
+    assert "Pixel Data" in sr
+    assert "PID|1||CANARY-ID\nOBX|1|TX|||The lungs are clear." in oru
+
+
+@pytest.mark.usefixtures("failed")
+def test_an_operator_tries_again_and_the_timeline_names_the_person(
+    page: int, node: Receiver, settings: Settings
+) -> None:
+    browser = logged_in(page, "operator")
+    before = browser.get("/studies/1")
+    assert "Try again" in before.text
+    after = browser.post("/studies/1/retry", csrf=before.csrf).text
+    assert "operator asked to resend" in after
+    assert all_of(node.sessions, Delivery)[1].state == DeliveryState.PENDING
+    assert 'EventActionCode="U"' in audited_when(settings, 'EventActionCode="U"')
+    again = browser.post("/studies/1/retry", csrf=before.csrf)
+    assert (again.status, "only failed and skipped ones can be retried" in again.text) == (409, True)
+
+
+@pytest.mark.usefixtures("drafted")
+def test_an_operator_withdraws_with_a_reason(page: int, node: Receiver) -> None:
+    browser = logged_in(page, "operator")
+    asked = browser.get("/studies/1/withdraw")
+    assert browser.post("/studies/1/withdraw", csrf=asked.csrf, reason="  \n ").status == 400
+    after = browser.post("/studies/1/withdraw", csrf=asked.csrf, reason=" another\npatient's film ").text
+    assert "operator withdrew its drafts: another patient&#39;s film" in after
+    assert "pacs was not told: it is not in the settings" in after
+    assert "Withdrawn" in after
+    again = browser.post("/studies/1/withdraw", csrf=asked.csrf, reason="once more")
+    assert (again.status, "its drafts were withdrawn already" in again.text) == (409, True)
+
+
+@pytest.mark.usefixtures("failed")
+def test_a_viewer_looks_and_does_nothing(page: int, node: Receiver) -> None:
+    browser = logged_in(page)
+    shown = browser.get("/studies/1")
+    assert "Try again" not in shown.text
+    assert "Withdraw" not in shown.text
+    assert browser.get("/studies/1/withdraw").status == 403
+    for verb in ("retry", "withdraw"):
+        refused = browser.post(f"/studies/1/{verb}", csrf=shown.csrf, reason="because")
+        assert (refused.status, "This needs the role operator; yours is viewer." in refused.text) == (403, True)
+    assert [job.state for job in all_of(node.sessions, Job)] == [JobState.FAILED]
+
+
+@pytest.mark.usefixtures("drafted")
+def test_whoever_looks_at_a_study_is_in_the_audit_trail(page: int, settings: Settings) -> None:
+    logged_in(page).get("/studies/1")
+    trail = audited_when(settings, '"110103"')
+    (looked,) = (line for line in trail.splitlines() if '"110103"' in line)
+    assert 'EventActionCode="R"' in looked
+    assert 'UserID="viewer"' in looked
+    assert "CANARY-ID" in looked
+
+
+@pytest.mark.usefixtures("drafted")
+def test_what_renews_itself_is_audited_when_it_shows_something(page: int, settings: Settings, node: Receiver) -> None:
+    browser = logged_in(page)
+    change = browser.get("/studies/1").text.split("?change=")[1].split('"')[0]
+    assert browser.get(f"/studies/1?change={change}", HX_Request="true").status == 204
+    assert browser.get("/studies/1?change=older", HX_Request="true").status == 200
+    browser.post("/logout", csrf=browser.get("/").csrf)
+    assert audited_when(settings, '"110123"').count('"110103"') == 2
+
+
+def test_images_of_two_patients_are_told(page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        receive(session, node.store)
+        receive(session, node.store, PatientID="CANARY-OTHER", SOPInstanceUID="1.2.3")
+    assert "The images of this study name more than one patient." in logged_in(page).get("/studies/1").text
+
+
+@pytest.mark.parametrize("path", ["2", "0", "99999999999999999999", "2/withdraw", "1/films/2.png", "1/deliveries/9"])
+@pytest.mark.usefixtures("drafted")
+def test_what_is_not_there_is_said_to_be_absent(path: str, page: int) -> None:
+    shown = logged_in(page, "operator").get(f"/studies/{path}")
+    assert (shown.status, "There is no such study here" in shown.text) == (404, True)
+
+
+@pytest.mark.usefixtures("drafted")
+def test_one_studys_address_shows_nothing_of_another(page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        other = add_study(session)
+    browser = logged_in(page)
+    for path in ("films/1.png", "deliveries/1", "drafts/1/attention/0.png"):
+        assert browser.get(f"/studies/1/{path}").status == 200
+        assert browser.get(f"/studies/{other.id}/{path}").status == 404
+
+
+def test_every_stage_of_a_study_can_be_shown(page: int, node: Receiver, clock: FrozenClock) -> None:
+    with node.sessions.begin() as session:
+        for state in JobState:
+            study = add_study(session, state=StudyState.COMPLETE)
+            job = add_job(session, study, state=state)
+            if state in (JobState.REPORTED, JobState.DONE):
+                add_delivery(session, add_report(session, job))
+        add_study(session)
+    browser = logged_in(page)
+    shown = [browser.get(f"/studies/{number}") for number in range(1, len(JobState) + 2)]
+    assert {each.status for each in shown} == {200}
+    assert all(each.text.count('class="mark"') == 5 for each in shown)
