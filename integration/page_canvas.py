@@ -14,10 +14,10 @@ from fpdf.util import Padding
 from numpy.typing import NDArray
 from PIL import Image
 
-from integration.page_fonts import BOLD, FALLBACK, REGULAR, needs_fallback
+from integration.page_fonts import BOLD, REGULAR, fallbacks_for
 from integration.page_text import Fact, Section
 
-_FAMILY, _FALLBACK_FAMILY = "sans", "fallback"
+_FAMILY = "sans"
 _MM_PER_PT = 25.4 / 72
 _LINE = 1.35  # height of a line in sizes of its letters
 _AFTER = Padding(bottom=0.4)  # mm between paragraphs
@@ -51,9 +51,10 @@ class Canvas(FPDF):
         self.set_lang("en")
         self.add_font(_FAMILY, "", REGULAR)
         self.add_font(_FAMILY, "B", BOLD)
-        if needs_fallback(texts):
-            self.add_font(_FALLBACK_FAMILY, "", FALLBACK)
-            self.set_fallback_fonts([_FALLBACK_FAMILY], exact_match=False)
+        fallbacks = fallbacks_for(texts)
+        for font in fallbacks:
+            self.add_font(font.stem, "", font)
+        self.set_fallback_fonts([font.stem for font in fallbacks], exact_match=False)
         self.set_text_shaping(True, features={"liga": False})  # each letter can be found again in the file
 
     def __enter__(self) -> Self:

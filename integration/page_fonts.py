@@ -11,7 +11,11 @@ from dicom_node.errors import InvalidOutput
 _FOLDER = Path(__file__).parent / "fonts"
 REGULAR = _FOLDER / "DejaVuSans.ttf"  # Latin, Greek, Cyrillic, Hebrew, Arabic and more
 BOLD = _FOLDER / "DejaVuSans-Bold.ttf"
-FALLBACK = _FOLDER / "DroidSansFallbackFull.ttf"  # Chinese, Japanese
+# What those do not have is looked for here, in this order.
+FALLBACKS = (
+    _FOLDER / "DroidSansFallbackFull.ttf",  # Chinese, Japanese
+    _FOLDER / "NanumGothicCoding.ttf",  # Korean
+)
 
 
 def require_drawable(texts: Iterable[str]) -> None:
@@ -22,12 +26,18 @@ def require_drawable(texts: Iterable[str]) -> None:
 
 
 def is_drawable(character: str) -> bool:
-    return ord(character) in _of_both_weights() or ord(character) in _repertoire(FALLBACK)
+    return ord(character) in _of_both_weights() or _fallback_of(character) is not None
 
 
-def needs_fallback(texts: Iterable[str]) -> bool:
-    """Whether the big font has to be loaded, which takes a second."""
-    return any(ord(each) not in _of_both_weights() for text in texts for each in text)
+def fallbacks_for(texts: Iterable[str]) -> tuple[Path, ...]:
+    """The big fonts that have to be loaded, which takes a second each."""
+    absent = {each for text in texts for each in text if ord(each) not in _of_both_weights()}
+    needed = {_fallback_of(each) for each in absent}
+    return tuple(font for font in FALLBACKS if font in needed)
+
+
+def _fallback_of(character: str) -> Path | None:
+    return next((font for font in FALLBACKS if ord(character) in _repertoire(font)), None)
 
 
 @cache
