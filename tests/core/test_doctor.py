@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 import pytest
 from authority import Authority
 from pydantic import SecretStr
@@ -207,7 +208,11 @@ def test_a_pacs_that_does_not_know_us_is_told_from_one_that_is_off(changed: Chan
     assert "calling AE title CXRNODE" in diagnosis.fix
 
 
-def test_a_pacs_that_takes_no_sr_is_found_before_a_draft_is_refused(changed: Changed, tmp_path: Path) -> None:
+def test_a_pacs_that_takes_no_sr_is_found_before_a_draft_is_refused(
+    changed: Changed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A receiver of ours that ran in this process lets every server in it take all storage classes.
+    monkeypatch.setattr(pynetdicom._config, "UNRESTRICTED_STORAGE_SERVICE", False)
     with LoopbackPacs(tmp_path / "pacs", contexts=[build_context(VERIFICATION)]) as pacs:
         diagnosis = found(changed(pacs=(pacs_at(pacs.port),)), "PACS main")
     assert (diagnosis.verdict, diagnosis.words) == (
