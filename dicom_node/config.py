@@ -220,6 +220,20 @@ class Settings(BaseSettings):
         return frozenset(each.name for each in self.pacs if each.commitment)
 
     @property
+    def listening_tls(self) -> dict[str, Tls]:
+        """Certificates of the ports, by the setting."""
+        named = {"tls": self.tls, "http_tls": self.http_tls, "hl7_tls": self.hl7_tls}
+        return {setting: tls for setting, tls in named.items() if tls is not None}
+
+    @property
+    def calling_tls(self) -> dict[str, Tls]:
+        """Certificates shown to peers that are called, by the peer's name."""
+        named = {pacs.name: pacs.tls for pacs in self.pacs}
+        named |= {ris.name: ris.tls for ris in self.ris}
+        named |= {f"source {source.name}": source.tls for source in self.sources}
+        return {name: tls for name, tls in named.items() if tls is not None}
+
+    @property
     def sqlalchemy_url(self) -> str:
         if self.database_url is not None:
             return self.database_url.get_secret_value()

@@ -41,6 +41,16 @@ def open_database(settings: Settings) -> Engine:
     return engine
 
 
+@contextmanager
+def opened(settings: Settings) -> Iterator[Engine]:
+    """The database while the block runs, for a command that ends."""
+    engine = open_database(settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def make_sessions(engine: Engine) -> Sessions:
     """Sessions for `with sessions.begin() as session`: one move, one transaction."""
     return sessionmaker(engine, class_=Session, expire_on_commit=False)

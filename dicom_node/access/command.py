@@ -13,7 +13,7 @@ from sqlmodel import Session
 from dicom_node.access.users import add_user, change_password, disable_user, find_user, list_users
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.database import make_sessions, opened, require_current_schema
 from dicom_node.models import Access
 
 app = typer.Typer(no_args_is_help=True, help="Who may use the page.")
@@ -70,10 +70,7 @@ def _ask_password() -> str:
 @contextmanager
 def _session() -> Iterator[Session]:
     """One transaction."""
-    engine = open_database(Settings())
-    try:
+    with opened(Settings()) as engine:
         require_current_schema(engine)
         with make_sessions(engine).begin() as session:
             yield session
-    finally:
-        engine.dispose()

@@ -14,7 +14,7 @@ from dicom_node.certificates import expires_at
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
-from dicom_node.peers import DicomDestination, DicomSource, MllpDestination, Tls
+from dicom_node.peers import Tls
 from dicom_node.tls import client_context, server_context, words_of
 
 _WARN_BEFORE = timedelta(days=30)
@@ -60,14 +60,10 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
 
 def check_certificates(settings: Settings) -> Iterator[Diagnosis]:
     """Do the files make TLS, and for how long?"""
-    for setting, tls in (("tls", settings.tls), ("http_tls", settings.http_tls), ("hl7_tls", settings.hl7_tls)):
-        if tls is not None:
-            yield _certificate(setting, tls, is_server=True)
-    peers: tuple[DicomDestination | MllpDestination | DicomSource, ...]
-    peers = (*settings.pacs, *settings.ris, *settings.sources)
-    for peer in peers:
-        if peer.tls is not None:
-            yield _certificate(f"tls of {peer.name}", peer.tls, is_server=False)
+    for setting, tls in settings.listening_tls.items():
+        yield _certificate(setting, tls, is_server=True)
+    for name, tls in settings.calling_tls.items():
+        yield _certificate(f"tls of {name}", tls, is_server=False)
 
 
 def _existing(folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """Checks of what the node keeps its rows in and rings by: database, broker, clock."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from redis import Redis
@@ -12,7 +11,7 @@ from sqlmodel import col, func, select
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.database import make_sessions, opened, require_current_schema
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
 from dicom_node.errors import Permanent
 from dicom_node.models import Transition
@@ -25,7 +24,7 @@ def check_database(settings: Settings) -> Iterator[Diagnosis]:
     """Is it there, of the right schema, and does it agree about the time?"""
     what = "database"
     try:
-        with _opened(settings) as engine:
+        with opened(settings) as engine:
             require_current_schema(engine)
             yield ok(what, f"{engine.dialect.name} answers, its schema is current")
             yield from _clock(engine)
@@ -57,15 +56,6 @@ def check_broker(settings: Settings) -> Iterator[Diagnosis]:
         yield warning(what, words, "set `maxmemory-policy noeviction` in redis.conf")
         return
     yield ok(what, "Redis answers")
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Engine]:
-    engine = open_database(settings)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _clock(engine: Engine) -> Iterator[Diagnosis]:

@@ -14,7 +14,6 @@ from dicom_node.config import Settings
 from dicom_node.database import SCHEMA_REVISION
 from dicom_node.health import Condition, conditions
 from dicom_node.metrics.families import gauge
-from dicom_node.peers import Tls
 from dicom_node.product import software_version
 from dicom_node.roles import roles_of
 
@@ -38,7 +37,7 @@ def disk(settings: Settings) -> Iterator[Metric]:
 def certificates(settings: Settings, now: datetime) -> Iterator[Metric]:
     """Of those that this role can read."""
     days = []
-    for used_by, tls in _in_use(settings):
+    for used_by, tls in {**settings.listening_tls, **settings.calling_tls}.items():
         with suppress(OSError):
             days.append(((used_by,), (expires_at(tls.certificate) - now).total_seconds() / _DAY_S))
     yield gauge("certificate_days_left", "Until a certificate of this node ends.", ("used_by",), days)
@@ -62,11 +61,3 @@ def roles(session: Session, settings: Settings, now: datetime) -> Iterator[Metri
 
 def _of(role: str, found: list[Condition]) -> list[Condition]:
     return [each for each in found if each.role == role]
-
-
-def _in_use(settings: Settings) -> Iterator[tuple[str, Tls]]:
-    named = {"tls": settings.tls, "http_tls": settings.http_tls, "hl7_tls": settings.hl7_tls}
-    named |= {pacs.name: pacs.tls for pacs in settings.pacs}
-    named |= {ris.name: ris.tls for ris in settings.ris}
-    named |= {f"source {source.name}": source.tls for source in settings.sources}
-    return ((used_by, tls) for used_by, tls in named.items() if tls is not None)
