@@ -1,0 +1,31 @@
+"""The tables. A row is the domain type; its state changes only through `lifecycle`."""
+
+from dicom_node.models.images import Declaration, Instance, PerformedStep, Series, StepStatus, Study
+from dicom_node.models.people import Access, Heartbeat, Login, User
+from dicom_node.models.ris import FinalReport, InboundMessage, Order, PatientMerge
+from dicom_node.models.times import UtcDateTime
+from dicom_node.models.work import Commitment, Delivery, Job, Pull, Report, Transition
+
+__all__ = [
+    "Access",
+    "Commitment",
+    "Declaration",
+    "Delivery",
+    "FinalReport",
+    "Heartbeat",
+    "InboundMessage",
+    "Instance",
+    "Job",
+    "Login",
+    "Order",
+    "PatientMerge",
+    "PerformedStep",
+    "Pull",
+    "Report",
+    "Series",
+    "StepStatus",
+    "Study",
+    "Transition",
+    "User",
+    "UtcDateTime",
+]
