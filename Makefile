@@ -12,8 +12,8 @@ PYTEST := $(BIN)/python -m pytest
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
 
-test: lint peers  ## Everything CI runs, in two processes: system tests mostly wait
-	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile --durations 25
+test: lint peers  ## Everything CI runs, in three processes: system tests mostly wait
+	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 3 --dist loadfile --durations 25
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -66,8 +66,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@$(PIP) --quiet --editable '.[dev]'
 	@touch $@
 
-compose-check:  ## docker compose for real: a film in, one SR and one ORU out (needs Docker and DCMTK)
-	@tests/system/compose_check.sh
+compose-check:  ## docker compose for real: films in, one SR and one ORU of each out; KILL=1 lets each service die meanwhile
+	@$(PYTHON) tests/deploy/compose_check.py $(if $(KILL),--kill)
 
 clean:
 	rm -rf $(VENV) var build *.egg-info

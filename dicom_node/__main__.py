@@ -1,5 +1,5 @@
 """`python -m dicom_node`, the same as `dicom-node`."""
 
-from dicom_node.cli import main
+from dicom_node.entry import main
 
 main()

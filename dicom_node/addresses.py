@@ -1,7 +1,11 @@
 """Who calls, by address."""
 
+import sys
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+
+_ROUTES = Path("/proc/net/route")  # of IPv4, as proc(5) has it
 
 
 def source_of(address: str) -> IPv4Address | IPv6Address:
@@ -15,3 +19,20 @@ def is_admitted(address: str, networks: Collection[IPv4Network | IPv6Network]) -
     """Whether it lies in one of the networks; without any, whether it is this machine."""
     source = source_of(address)
     return any(source in network for network in networks) if networks else source.is_loopback
+
+
+def is_gateway(address: str, routes: Path = _ROUTES) -> bool:
+    """Whether it is the default gateway of this machine or container. Where there are no routes to read, none is."""
+    try:
+        lines = routes.read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return False
+    fields = (line.split() for line in lines)
+    return source_of(address) in [
+        _from_hex(gateway) for _, destination, gateway, *_ in fields if not int(destination, 16)
+    ]
+
+
+def _from_hex(address: str) -> IPv4Address:
+    """As the kernel prints it: in the byte order of the machine."""
+    return IPv4Address(int(address, 16).to_bytes(4, sys.byteorder))

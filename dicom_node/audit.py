@@ -24,8 +24,13 @@ from dicom_node.audit_messages import (
     application_activity,
     instances_accessed,
     instances_transferred,
+    peer_tested,
+    query,
     security_alert,
+    study_deleted,
+    study_exported,
     user_authentication,
+    user_changed,
 )
 from dicom_node.clock import Clock
 
@@ -77,6 +82,31 @@ class AuditTrail:
         now = self._clock()
         message = instances_accessed(self._process, now, person, study_instance_uid, patient_id, is_change=is_change)
         self._put(now, message)
+
+    def deleted(self, study_instance_uid: str, patient_id: str) -> None:
+        """The images of a study were removed, because their time was up or for room."""
+        now = self._clock()
+        self._put(now, study_deleted(self._process, now, study_instance_uid, patient_id))
+
+    def exported(self, person: Person, study_instance_uid: str, patient_id: str) -> None:
+        """A person had a study written into a folder."""
+        now = self._clock()
+        self._put(now, study_exported(self._process, now, person, study_instance_uid, patient_id))
+
+    def searched(self, person: Person, words: str) -> None:
+        """A person had studies listed. words: what was looked for; empty: nothing in particular."""
+        now = self._clock()
+        self._put(now, query(self._process, now, person, words))
+
+    def changed_user(self, person: Person, user: str) -> None:
+        """A person changed who may come in, or a password."""
+        now = self._clock()
+        self._put(now, user_changed(self._process, now, person, user))
+
+    def tested(self, person: Person, peer: str, failure: str = "") -> None:
+        """A person had a peer asked whether it answers."""
+        now = self._clock()
+        self._put(now, peer_tested(self._process, now, person, peer, failure))
 
     def stopped(self) -> None:
         """The process ends. Returns when all messages are written, or the disk hangs; takes no more after that."""

@@ -1,6 +1,7 @@
 """DICOM audit messages (PS3.15 A.5), each one line of XML by the schema of A.5.1. Pure: values in, text out."""
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
 from datetime import datetime
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -11,6 +12,9 @@ Code = tuple[str, str, str]  # csd-code, codeSystemName, originalText
 APPLICATION_ACTIVITY: Code = ("110100", "DCM", "Application Activity")
 INSTANCES_TRANSFERRED: Code = ("110104", "DCM", "DICOM Instances Transferred")
 INSTANCES_ACCESSED: Code = ("110103", "DCM", "DICOM Instances Accessed")
+STUDY_DELETED: Code = ("110105", "DCM", "DICOM Study Deleted")
+EXPORT: Code = ("110106", "DCM", "Export")
+QUERY: Code = ("110112", "DCM", "Query")
 SECURITY_ALERT: Code = ("110113", "DCM", "Security Alert")
 USER_AUTHENTICATION: Code = ("110114", "DCM", "User Authentication")
 # PS3.16 CID 401, 403: their types
@@ -19,21 +23,27 @@ APPLICATION_STOP: Code = ("110121", "DCM", "Application Stop")
 LOGIN: Code = ("110122", "DCM", "Login")
 LOGOUT: Code = ("110123", "DCM", "Logout")
 NODE_AUTHENTICATION: Code = ("110126", "DCM", "Node Authentication")
+USER_SECURITY_ATTRIBUTES_CHANGED: Code = ("110137", "DCM", "User Security Attributes Changed")
+PEER_TESTED: Code = ("peer-tested", "99CXRNODE", "Peer tested")  # the standard has none
 # PS3.16 CID 402: roles
 APPLICATION: Code = ("110150", "DCM", "Application")
 DESTINATION: Code = ("110152", "DCM", "Destination Role ID")
 SOURCE: Code = ("110153", "DCM", "Source Role ID")
+DESTINATION_MEDIA: Code = ("110154", "DCM", "Destination Media")
 # PS3.16 CID 404, PS3.15 A.5.1.2.4: what identifies an object
 STUDY_INSTANCE_UID: Code = ("110180", "DCM", "Study Instance UID")
 PATIENT_NUMBER: Code = ("2", "RFC-3881", "Patient Number")
+SEARCH_CRITERIA: Code = ("10", "RFC-3881", "Search Criteria")
+USER_IDENTIFIER: Code = ("11", "RFC-3881", "User Identifier")
+URI: Code = ("12", "RFC-3881", "URI")
 
 # PS3.15 A.5.1.1: codes of the schema itself
 _SUCCESS, _MINOR_FAILURE = "0", "4"
-_CREATE, _READ, _UPDATE, _EXECUTE = "C", "R", "U", "E"
+_CREATE, _READ, _UPDATE, _DELETE, _EXECUTE = "C", "R", "U", "D", "E"
 _IP_ADDRESS = "2"
 _APPLICATION_SERVER = "4"
 _PERSON, _SYSTEM_OBJECT = "1", "2"
-_PATIENT, _REPORT = "1", "3"
+_PATIENT, _REPORT, _SECURITY_USER, _DATA_DESTINATION, _QUERY = "1", "3", "11", "15", "24"
 _ORIGINATION = "1"
 
 # What XML 1.0 cannot hold, and what some reader may take for the end of the line
@@ -112,6 +122,62 @@ def instances_accessed(
     return tostring(message, encoding="unicode")
 
 
+def study_deleted(process: Process, at: datetime, study_instance_uid: str, patient_id: str) -> str:
+    """The process removed the images of a study (PS3.15 A.5.3.8)."""
+    message = _message(STUDY_DELETED, at, action=_DELETE)
+    _add_participant(message, {"UserID": str(process.pid)}, is_requestor=True, role=None)
+    _add_source(message, process)
+    _add_object(message, study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
+    _add_object(message, patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
+    return tostring(message, encoding="unicode")
+
+
+def study_exported(process: Process, at: datetime, person: Person, study_instance_uid: str, patient_id: str) -> str:
+    """A person had a study written into a folder of this machine (PS3.15 A.5.3.4)."""
+    message = _message(EXPORT, at, action=_READ)
+    _add_person(message, person, role=SOURCE)
+    _add_process(message, process, role=SOURCE)
+    _add_participant(message, {"UserID": "a folder"}, is_requestor=False, role=DESTINATION_MEDIA)
+    _add_source(message, process)
+    _add_object(message, study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
+    _add_object(message, patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
+    return tostring(message, encoding="unicode")
+
+
+def query(process: Process, at: datetime, person: Person, words: str) -> str:
+    """A person had studies listed (PS3.15 A.5.3.10), by these words or all of them."""
+    message = _message(QUERY, at, action=_EXECUTE)
+    _add_person(message, person)
+    _add_process(message, process, role=DESTINATION)
+    _add_source(message, process)
+    found = _add_object(message, "worklist", SEARCH_CRITERIA, _SYSTEM_OBJECT, _QUERY)
+    name = found.find("ParticipantObjectName")
+    if words and name is not None:
+        found.remove(name)
+        SubElement(found, "ParticipantObjectQuery").text = b64encode(words.encode(errors="replace")).decode()
+    return tostring(message, encoding="unicode")
+
+
+def user_changed(process: Process, at: datetime, person: Person, user: str) -> str:
+    """A person let somebody in or out, or changed a password (PS3.15 A.5.3.11)."""
+    message = _message(SECURITY_ALERT, at, action=_EXECUTE, kind=USER_SECURITY_ATTRIBUTES_CHANGED)
+    _add_person(message, person)
+    _add_process(message, process)
+    _add_source(message, process)
+    _add_object(message, user, USER_IDENTIFIER, _SYSTEM_OBJECT, _SECURITY_USER)
+    return tostring(message, encoding="unicode")
+
+
+def peer_tested(process: Process, at: datetime, person: Person, peer: str, failure: str = "") -> str:
+    """A person had a PACS or RIS asked whether it answers."""
+    message = _message(APPLICATION_ACTIVITY, at, action=_EXECUTE, kind=PEER_TESTED, failure=failure)
+    _add_person(message, person)
+    _add_process(message, process, role=APPLICATION)
+    _add_source(message, process)
+    _add_object(message, peer, URI, _SYSTEM_OBJECT, _DATA_DESTINATION)
+    return tostring(message, encoding="unicode")
+
+
 def instances_transferred(process: Process, at: datetime, sender: Sender, transfer: Transfer) -> str:
     """The process holds a study's objects that it was sent (PS3.15 A.5.3.7)."""
     message = _message(INSTANCES_TRANSFERRED, at, action=_CREATE)
@@ -149,9 +215,9 @@ def _add_process(message: Element, process: Process, *, role: Code | None = None
     _add_participant(message, names, is_requestor=False, role=role)
 
 
-def _add_person(message: Element, person: Person) -> None:
+def _add_person(message: Element, person: Person, *, role: Code | None = None) -> None:
     place = {"NetworkAccessPointID": _clean(person.address), "NetworkAccessPointTypeCode": _IP_ADDRESS}
-    _add_participant(message, {"UserID": _clean(person.name)} | place, is_requestor=True, role=None)
+    _add_participant(message, {"UserID": _clean(person.name)} | place, is_requestor=True, role=role)
 
 
 def _add_sender(message: Element, sender: Sender, *, is_requestor: bool, role: Code | None = None) -> None:

@@ -1,31 +1,45 @@
 """Settings: read once at an entry point, frozen, handed down. Units end the names.
 
 Sources, the first wins: environment variables `DICOM_NODE_<FIELD>` that are not empty (nested fields with two
-underscores, lists and tables as JSON), then the TOML file named by `DICOM_NODE_CONFIG`
-(default `dicom-node.toml` in the working directory).
+underscores, lists and tables as JSON), files `dicom_node_<field>` in the folder named by `DICOM_NODE_SECRETS`, then
+the TOML file named by `DICOM_NODE_CONFIG` (default `dicom-node.toml` in the working directory).
 """
 
 import os
 from importlib.resources import files
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Literal
 from zoneinfo import available_timezones
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from sqlalchemy import make_url
 
 from dicom_node.errors import Permanent
 from dicom_node.peers import (
     AeTitle,
+    Alarms,
+    AuditSyslog,
     BearerToken,
+    Channel,
     Completeness,
     DicomDestination,
     DicomSource,
     Hl7Paths,
+    HttpTls,
     MllpDestination,
+    Oidc,
     Peer,
     Port,
+    Retention,
+    SecureUrl,
     SrClass,
     Tls,
 )
@@ -33,6 +47,7 @@ from dicom_node.product import DISCLAIMER
 from dicom_node.states import DeliveryKind
 
 CONFIG_FILE_VARIABLE = "DICOM_NODE_CONFIG"
+SECRETS_FOLDER_VARIABLE = "DICOM_NODE_SECRETS"
 
 
 class Settings(BaseSettings):
@@ -52,6 +67,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("var"), description="Folder of received images and of the embedded database.")
     database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL URL (postgresql+psycopg://…). None: SQLite in data_dir."
+    )
+    database_password: SecretStr | None = Field(
+        default=None, description="Password of `database_url`, as it is: in the URL it would need escaping."
     )
     broker_url: SecretStr | None = Field(
         default=None, description="Redis URL of the Celery broker. None: workers look at the job table."
@@ -98,13 +116,17 @@ class Settings(BaseSettings):
         ge=0,
         description="Free disk kept back: C-STORE answers A700 before it is touched, associations are refused after.",
     )
+    retention: Retention = Field(default=Retention(), description="When received images are removed again.")
     sources: tuple[DicomSource, ...] = Field(default=(), description="PACS that studies are pulled from.")
 
     # The web
     http_host: str = Field(default="127.0.0.1", description="Address the HTTP port binds to.")
     http_port: Port = Field(default=8080, description="HTTP port of the page, STOW-RS and health. 0: any free port.")
-    http_tls: Tls | None = Field(
-        default=None, description="Speak HTTPS with these certificates; callers show one, too."
+    http_tls: HttpTls | None = Field(default=None, description="Speak HTTPS with these certificates.")
+    http_published_at: IPv4Address | IPv6Address | None = Field(
+        default=None,
+        description="In a container: the host's address at which the HTTP port is published. On a loopback address "
+        "(127.0.0.1), a browser on that host may see the page over plain HTTP.",
     )
     stow_clients: dict[AeTitle, BearerToken] = Field(
         default_factory=dict,
@@ -122,6 +144,10 @@ class Settings(BaseSettings):
     )
     page_idle_s: float = Field(
         default=1_800.0, ge=60, description="Who does nothing on the page for so long has to log in again."
+    )
+    page_url: SecureUrl | None = Field(default=None, description="Address of the page for browsers. None: not known.")
+    oidc: Oidc | None = Field(
+        default=None, description="An OpenID provider whose people may use the page, too. Needs page_url."
     )
 
     # HL7 in
@@ -146,6 +172,10 @@ class Settings(BaseSettings):
     inference_threads: int = Field(default=2, ge=1, description="Studies a worker handles at once.")
     max_job_attempts: int = Field(default=3, ge=1, description="Tries at drafting one study.")
     max_new_tokens: int = Field(default=256, ge=1, le=1024, description="Longest draft, tokens.")
+    rules_file: Path | None = Field(
+        default=None,
+        description="YAML file that says which studies are read, how urgently and for whom. None: all, and for all.",
+    )
 
     # Telling
     pacs: tuple[DicomDestination, ...] = Field(default=(), description="Where Structured Reports go.")
@@ -165,6 +195,17 @@ class Settings(BaseSettings):
     processing_id: Literal["P", "T", "D"] = Field(default="P", description="MSH-11: production, training or debugging.")
     time_zone: str = Field(
         default="UTC", description="IANA name of the site's time zone, for dates and times in reports."
+    )
+
+    # Watching
+    notify: tuple[Channel, ...] = Field(default=(), description="Who is told when the node needs a person.")
+    alarms: Alarms = Field(default=Alarms(), description="When that is.")
+    audit_syslog: AuditSyslog | None = Field(default=None, description="Where the audit trail goes, beside its files.")
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^?#]+$",
+        description="Where traces of studies go: the address of an OpenTelemetry collector (OTLP over HTTP, its path "
+        "/v1/traces). Needs the extra `otel`.",
     )
 
     # All roles
@@ -188,8 +229,16 @@ class Settings(BaseSettings):
         names = self.destination_names
         if len(set(names)) != len(names):
             raise ValueError(f"destination names must differ, got {', '.join(names)}")
+        if len({each.name for each in self.notify}) != len(self.notify):
+            raise ValueError(f"names of notify must differ, got {', '.join(each.name for each in self.notify)}")
         if len({each.name for each in self.sources}) != len(self.sources):
             raise ValueError(f"source names must differ, got {', '.join(each.name for each in self.sources)}")
+        return self
+
+    @model_validator(mode="after")
+    def _room_is_made_in_time(self) -> "Settings":
+        if 0 < self.retention.free_bytes <= self.min_free_bytes:
+            raise ValueError(f"retention.free_bytes must be above min_free_bytes ({self.min_free_bytes})")
         return self
 
     @model_validator(mode="after")
@@ -197,6 +246,12 @@ class Settings(BaseSettings):
         named = [ae_title for ae_title, peer in self.peers.items() if peer.certificate_sha256]
         if named and self.tls is None:
             raise ValueError(f"certificate_sha256 of {', '.join(named)} needs tls, or no certificate is shown")
+        return self
+
+    @model_validator(mode="after")
+    def _people_find_back(self) -> "Settings":
+        if self.oidc is not None and self.page_url is None:
+            raise ValueError("oidc needs page_url: the provider sends people back there")
         return self
 
     @property
@@ -221,8 +276,8 @@ class Settings(BaseSettings):
 
     @property
     def listening_tls(self) -> dict[str, Tls]:
-        """Certificates of the ports, by the setting."""
-        named = {"tls": self.tls, "http_tls": self.http_tls, "hl7_tls": self.hl7_tls}
+        """Certificates of the ports that ask for one, by the setting."""
+        named = {"tls": self.tls, "hl7_tls": self.hl7_tls}
         return {setting: tls for setting, tls in named.items() if tls is not None}
 
     @property
@@ -231,13 +286,24 @@ class Settings(BaseSettings):
         named = {pacs.name: pacs.tls for pacs in self.pacs}
         named |= {ris.name: ris.tls for ris in self.ris}
         named |= {f"source {source.name}": source.tls for source in self.sources}
+        named |= {"audit_syslog": self.audit_syslog.tls if self.audit_syslog else None}
         return {name: tls for name, tls in named.items() if tls is not None}
 
     @property
+    def all_tls(self) -> dict[str, HttpTls]:
+        """All of these and that of the HTTP port."""
+        own = {"http_tls": self.http_tls} if self.http_tls else {}
+        return {**self.listening_tls, **own, **self.calling_tls}
+
+    @property
     def sqlalchemy_url(self) -> str:
-        if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        return f"sqlite:///{self.data_dir.absolute() / 'node.sqlite'}"
+        if self.database_url is None:
+            return f"sqlite:///{self.data_dir.absolute() / 'node.sqlite'}"
+        url = self.database_url.get_secret_value()
+        if self.database_password is None:
+            return url
+        password = self.database_password.get_secret_value()
+        return make_url(url).set(password=password).render_as_string(hide_password=False)
 
     @property
     def instances_dir(self) -> Path:
@@ -264,11 +330,21 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+        secrets = SecretsSettingsSource(settings_cls, _secrets_folder())
+        return init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, _config_file())
+
+
+# The variables that name the file and the folder are all that is read from the environment outside pydantic.
+
+
+def _secrets_folder() -> Path | None:
+    named = os.environ.get(SECRETS_FOLDER_VARIABLE)
+    if named and not Path(named).is_dir():
+        raise Permanent(f"{SECRETS_FOLDER_VARIABLE} names {named}, expected a folder")
+    return Path(named) if named else None
 
 
 def _config_file() -> Path:
-    """The variable that names the file is the one thing read from the environment outside pydantic."""
     named = os.environ.get(CONFIG_FILE_VARIABLE)
     if named and not Path(named).is_file():
         raise Permanent(f"{CONFIG_FILE_VARIABLE} names {named}, expected a TOML file")

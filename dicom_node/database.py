@@ -5,9 +5,9 @@ A commit is on disk when it returns: SQLite by synchronous=FULL, PostgreSQL by i
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
@@ -21,11 +21,11 @@ from dicom_node.errors import Permanent
 if TYPE_CHECKING:
     from alembic.config import Config
 
-Sessions = sessionmaker[Session]
-SCHEMA_REVISION = "0008"  # the newest in migrations/versions
+SCHEMA_REVISION = "0012"  # the newest in migrations/versions
 # What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
+_READS = "reads"  # an execution option: the transaction changes nothing
 _POOL = {"pool_size": 20, "max_overflow": 200}  # more than associations and threads: a role never waits for itself
 
 
@@ -37,7 +37,7 @@ def open_database(settings: Settings) -> Engine:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -51,15 +51,35 @@ def opened(settings: Settings) -> Iterator[Engine]:
         engine.dispose()
 
 
+class Sessions(sessionmaker[Session]):
+    """`with sessions.begin() as session`: one move, one transaction. `with sessions() as session`: only to read.
+
+    On SQLite, who only reads waits for no writer, and no writer waits for him.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, class_=Session, expire_on_commit=False)
+        self._moves = sessionmaker(engine, class_=self.class_, expire_on_commit=False)
+        self._reading = engine.execution_options(**{_READS: True})
+
+    def __call__(self, **options: Any) -> Session:
+        return super().__call__(**{"bind": self._reading, **options})
+
+    def begin(self) -> AbstractContextManager[Session]:
+        return self._moves.begin()
+
+
 def make_sessions(engine: Engine) -> Sessions:
-    """Sessions for `with sessions.begin() as session`: one move, one transaction."""
-    return sessionmaker(engine, class_=Session, expire_on_commit=False)
+    return Sessions(engine)
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision; harmless when it is there."""
+    """Bring the schema to the newest revision, or leave it there. Raises Permanent if it is of a later release."""
     from alembic import command  # a fifth of a second to import, and only one process migrates
 
+    found = schema_revision(engine)
+    if found is not None and found > SCHEMA_REVISION:
+        raise Permanent(_newer(found))
     with engine.connect() as connection, _tables_may_be_rebuilt(connection), connection.begin():
         command.upgrade(_alembic(connection), "head")
 
@@ -73,14 +93,28 @@ def make_empty_schema(engine: Engine, revision: str) -> None:
         command.upgrade(_alembic(connection), revision)
 
 
-def require_current_schema(engine: Engine) -> None:
-    """Raise Permanent when the schema is not the one this program was written for."""
+def schema_revision(engine: Engine) -> str | None:
+    """Of the tables that are there; None where there are none."""
     with engine.connect() as connection:
         is_there = inspect(connection).has_table("alembic_version")
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if is_there else None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if is_there else None
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Raise Permanent when the schema is not the one this program was written for."""
+    found = schema_revision(engine)
+    if found is not None and found > SCHEMA_REVISION:
+        raise Permanent(_newer(found))
     if found != SCHEMA_REVISION:
         words = f"database schema is at revision {found}, expected {SCHEMA_REVISION}: run `dicom-node migrate`"
         raise Permanent(words)
+
+
+def _newer(found: str) -> str:
+    return (
+        f"database schema is at revision {found}, of a later release than this program's {SCHEMA_REVISION}: "
+        "run that release, or restore a backup that was made before it"
+    )
 
 
 @contextmanager
@@ -114,7 +148,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> N
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     # A read that becomes a write would fail at once when another writer was first; asking for the write lock at the
     # start waits for it instead, up to the busy time-out.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

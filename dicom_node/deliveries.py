@@ -1,7 +1,8 @@
 """Deliveries: how they begin, what overtakes what, what is cancelled for what, and what a peer may have by now."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import cache
 from typing import cast
 
 from sqlalchemy import ColumnElement, exists, or_
@@ -17,9 +18,21 @@ from dicom_node.states import WITHDRAWALS, DeliveryState
 ACKNOWLEDGED = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
 
 
-def add_deliveries(session: Session, settings: Settings, report: Report, now: datetime, *, priority: int) -> None:
-    """The outbox of a new draft: a row for each destination and kind."""
-    for destination, kind in settings.deliveries:
+def add_deliveries(
+    session: Session,
+    settings: Settings,
+    report: Report,
+    now: datetime,
+    *,
+    priority: int,
+    only: Collection[str] | None = None,
+) -> int:
+    """The outbox of a new draft: a row for each destination and kind. Returns how many.
+
+    only: the destinations that get it; None: all.
+    """
+    wanted = [each for each in settings.deliveries if only is None or each[0] in only]
+    for destination, kind in wanted:
         row = Delivery(
             report_id=cast(int, report.id),
             kind=kind,
@@ -30,6 +43,13 @@ def add_deliveries(session: Session, settings: Settings, report: Report, now: da
             created_at=now,
         )
         begin(session, row, now, reason=f"for {destination}")
+    return len(wanted)
+
+
+def study_of(session: Session, delivery: Delivery) -> int:
+    """The id of the study whose draft it is."""
+    drafted = select(Job.study_id).join(Report).where(Report.id == delivery.report_id)
+    return session.exec(drafted).one()
 
 
 def may_have_arrived(delivery: Delivery) -> bool:
@@ -40,6 +60,7 @@ def may_have_arrived(delivery: Delivery) -> bool:
     )
 
 
+@cache
 def none_on_its_way() -> ColumnElement[bool]:
     """Of a delivery: nothing of its study is being sent to its destination. So nothing overtakes what is older.
 

@@ -15,6 +15,7 @@ NodeError
 │   ├── OrderConflict    image and order name different patients
 │   ├── CaseClosed       the RIS has the final report, or a newer draft: nothing more is sent
 │   ├── NothingToTell    a draft has none of what a delivery asks for: it is not sent
+│   ├── BadRules         the rules' file is not as it must be
 │   ├── InvalidOutput    an SR or ORU that failed its own gate; it never leaves
 │   └── BadCheckpoint    model files that are missing, damaged or of another model
 └── IllegalMove          a move that is not in the lifecycle table: a bug, never caught
@@ -79,6 +80,10 @@ class CaseClosed(Permanent):
 
 class NothingToTell(Permanent):
     """A draft has none of what a delivery asks for; the delivery is cancelled, which is no fault."""
+
+
+class BadRules(Permanent):
+    """The rules' file cannot be read, or is not as it must be."""
 
 
 class InvalidOutput(Permanent):

@@ -5,6 +5,7 @@ most cannot write the data folder, and none sees the /tmp of another.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,6 +21,7 @@ from dicom_node import logs
 from dicom_node.clock import Clock, utc_now
 from dicom_node.database import Sessions
 from dicom_node.models import Heartbeat
+from dicom_node.probe import Answer, answering
 
 _BEAT_EVERY_S = 10.0
 SILENT_AFTER_S = 45.0  # a beat may wait for 30 s until another process has written to SQLite
@@ -52,7 +54,7 @@ class Pulse:
 
 @contextmanager
 def beating(role: str, sessions: Sessions, pulse: Pulse, clock: Clock = utc_now) -> Iterator[None]:
-    """Write down how the role is, every ten seconds, from a thread of its own.
+    """Write down how the role is, every ten seconds, from a thread of its own, and say so to who asks on this machine.
 
     A role that ends in good order takes its row away; that of one that broke stays and falls silent.
     """
@@ -68,7 +70,8 @@ def beating(role: str, sessions: Sessions, pulse: Pulse, clock: Clock = utc_now)
     thread = threading.Thread(target=live, name="heartbeat", daemon=True)
     thread.start()
     try:
-        yield
+        with answering(role, lambda: row.answer(pulse.fault())):
+            yield
         leave.set()
     finally:
         over.set()
@@ -100,6 +103,15 @@ class _Row:
         self._key = {"role": role, "host": gethostname()}
         self._sessions = sessions
         self._clock = clock
+        self._written_at = -math.inf  # by `time.monotonic`
+
+    def answer(self, fault: str) -> Answer:
+        """What a reader of the row would say, before it is read."""
+        has_database = time.monotonic() - self._written_at <= SILENT_AFTER_S
+        if has_database and not fault:
+            return Answer(True, f"{self._key['role']}: well.")
+        why = fault or "it cannot write to the database"
+        return Answer(False, f"{self._key['role']} on {self._key['host']}: {why}.")
 
     def write(self, fault: str) -> None:
         """While there is a fault, the time of the row stands still."""
@@ -117,6 +129,7 @@ class _Row:
             row = session.get(Heartbeat, self._key) or Heartbeat(**self._key, well_at=now)
             row.well_at, row.fault = row.well_at if fault else now, fault
             session.add(row)
+        self._written_at = time.monotonic()
 
     def _remove(self) -> None:
         with self._sessions.begin() as session:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, Executable, bindparam, update
 from sqlmodel import Session, select
 
+from dicom_node.database import Sessions
 from dicom_node.errors import IllegalMove
 from dicom_node.models import Commitment, Delivery, Job, Pull, Study, Transition
 from dicom_node.states import (
@@ -85,6 +87,8 @@ def advance(session: Session, row: Row, new: State, *, now: datetime, reason: st
         raise IllegalMove(f"{kind.__tablename__} {row.id}: {old} -> {new} is not in the table")
     if not isinstance(row, Study):
         changes = {"reason": reason, "lease_until": None, **changes}
+    if isinstance(row, Job | Delivery):
+        changes |= {"seen_at": None}  # whoever has seen a failure has not seen the next
     statement = update(kind).where(*_unchanged(row)).values(state=new, **changes)
     # Or SQLAlchemy changes the object in memory, also where no row was changed.
     statement = statement.execution_options(synchronize_session=False)
@@ -93,6 +97,17 @@ def advance(session: Session, row: Row, new: State, *, now: datetime, reason: st
     session.refresh(row)
     _note(session, row, old=old, now=now, reason=reason)
     return True
+
+
+def is_any_due(sessions: Sessions, kind: LeasedKind, now: datetime) -> bool:
+    """Whether it is worth while to claim: asked over and over, this costs little and holds up no writer."""
+    with sessions() as session:
+        return session.connection().execute(_any_due(kind), {"now": now}).first() is not None
+
+
+@cache
+def _any_due(kind: LeasedKind) -> Executable:
+    return select(kind.id).where(kind.state == _WAITING[kind], kind.due_at <= bindparam("now")).limit(1)
 
 
 def claim(
@@ -132,6 +147,17 @@ def put_back(session: Session, row: Leased, *, now: datetime, due_at: datetime, 
         return advance(session, row, _FAILED[kind], now=now, reason=words)
     words = f"{reason}; attempt {row.attempts} of {max_attempts}, again at {due_at:%Y-%m-%d %H:%M:%S} UTC"
     return advance(session, row, _WAITING[kind], now=now, reason=words, due_at=due_at)
+
+
+def is_any_orphaned(sessions: Sessions, kind: LeasedKind, leased_before: datetime) -> bool:
+    """Whether there is anything to put back. Costs as little as `is_any_due`."""
+    with sessions() as session:
+        return session.connection().execute(_any_orphaned(kind), {"before": leased_before}).first() is not None
+
+
+@cache
+def _any_orphaned(kind: LeasedKind) -> Executable:
+    return select(kind.id).where(kind.state == _WORKING[kind], kind.lease_until < bindparam("before")).limit(1)
 
 
 def return_orphans(

@@ -23,6 +23,11 @@ def priority_of(session: Session, study: Study) -> int:
     return ROUTINE if found is None else found
 
 
+def hurried(planned: int, ordered: int) -> int:
+    """The priority of what was planned with one and ordered with another: what somebody called urgent stays so."""
+    return min(planned, ordered) if ordered < ROUTINE else planned
+
+
 def order_of(session: Session, study: Study) -> Order | None:
     """The order that a study answers; None if there is none.
 

@@ -13,11 +13,13 @@ from typing import Protocol
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
 from dicom_node import logs
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.lifecycle import LeasedKind
+from dicom_node.deliveries import study_of
+from dicom_node.lifecycle import LeasedKind, Row, is_any_orphaned
 from dicom_node.lifecycle import return_orphans as _return_orphans
 from dicom_node.models import Delivery, Job
 from dicom_node.settlement import settle_job
@@ -46,14 +48,23 @@ def return_orphans(
     """Put back claimed rows whose lease ended before `leased_before` (default: now)."""
     limit = settings.max_job_attempts if kind is Job else settings.max_delivery_attempts
     leased_before = leased_before or now
+    if not is_any_orphaned(sessions, kind, leased_before):
+        return
     with sessions.begin() as session:
         # A union of types is not a type variable: the function works for either.
         rows = _return_orphans(session, kind, now=now, leased_before=leased_before, max_attempts=limit)  # type: ignore[type-var]
         for row in rows:
-            _log.warning("taken_back", kind=str(kind.__tablename__), state=row.state, attempt=row.attempts)
+            _log.warning("taken_back", state=row.state, attempt=row.attempts, **_named(session, row))
             if isinstance(row, Delivery):
                 row.has_gone_out |= row.payload is not None
                 settle_job(session, row, now)
+
+
+def _named(session: Session, row: Row) -> dict[str, object]:
+    """For the log: which row it is, and of which study if of one."""
+    study_id = row.study_id if isinstance(row, Job) else study_of(session, row) if isinstance(row, Delivery) else None
+    of_study = {} if study_id is None else {"study": study_id}
+    return {"kind": str(row.__tablename__), str(row.__tablename__): row.id, **of_study}
 
 
 def take_over(engine: Engine, sessions: Sessions, settings: Settings, now: datetime, kind: LeasedKind) -> Lock:

@@ -2,8 +2,8 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from errno import ENOENT, ENOTSUP
 from functools import cache
 from pathlib import Path
@@ -88,13 +88,16 @@ class PartFile:
             pieces = _after(pieces, written)
 
 
-@contextmanager
-def storage_full() -> Iterator[None]:
+class storage_full:  # noqa: N801  used as a function; a generator would cost more than what it guards
     """Turn what the disk raises into StorageFull."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageFull(f"instance folder cannot be written: {error.strerror or type(error).__name__}") from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            words = f"instance folder cannot be written: {error.strerror or type(error).__name__}"
+            raise StorageFull(words) from error
 
 
 def fsync_folder(folder: Path) -> None:

@@ -3,8 +3,18 @@
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
 
 # PS3.5 6.2, VR AE: 16 characters at most, no backslash, no control character.
 AeTitle = Annotated[
@@ -19,6 +29,8 @@ Sha256Fingerprint = Annotated[
 ]
 # RFC 6750 2.1
 BearerToken = Annotated[SecretStr, Field(min_length=16)]
+# RFC 3986: an address of a service that is spoken to by TLS
+SecureUrl = Annotated[str, AfterValidator(lambda url: _checked_url(url))]
 # PS3.5 6.2, VR CS, as a value of (0008,0060)
 Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,16}$")]
 # A field of an HL7 message, and a component of it where not the usual one: OBR-18, ZDS-1.2
@@ -44,11 +56,30 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Tls(_Frozen):
-    """Certificates of one end of a TLS connection (PEM files). Both ends show a certificate (PS3.15 B.9, B.10)."""
+def _checked_url(url: str) -> str:
+    """Raises ValueError unless nobody on the way can read what goes there: by TLS, or within this machine."""
+    parts = urlsplit(url)
+    is_near = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if not (parts.scheme == "https" or is_near) or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected https://… (http:// within this machine alone) without ? and #")
+    return url
+
+
+class HttpTls(_Frozen):
+    """Certificates of the HTTP port (PEM files)."""
 
     certificate: Path = Field(description="PEM file with this end's certificate chain.")
     key: Path = Field(description="PEM file with its private key.")
+    ca: Path | None = Field(
+        default=None,
+        description="PEM file with the authorities of those who store by STOW-RS, and their CRLs if any: who stores "
+        "has to show a certificate then. None: nobody shows one.",
+    )
+
+
+class Tls(HttpTls):
+    """Certificates of one end of a TLS connection (PEM files). Both ends show a certificate (PS3.15 B.9, B.10)."""
+
     ca: Path = Field(
         description="PEM file with the authorities that may sign the other end's certificate, and their CRLs if any."
     )
@@ -104,6 +135,55 @@ class Completeness(_Frozen):
     settle_s: float = Field(
         default=2.0, ge=0, description="A study is closed by none of these before it was quiet for so long."
     )
+
+
+class Retention(_Frozen):
+    """How long images are kept. Rows, drafts and what was sent stay for ever."""
+
+    days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Images of a study that ended well are removed after so many days of quiet. None: they stay.",
+    )
+    free_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="With less free disk, those of the oldest studies are removed before their days. 0: never.",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return self.days is not None or self.free_bytes > 0
+
+
+class Channel(_Frozen):
+    """Somebody who is told when the node needs a person, or is well again."""
+
+    name: Name = Field(description="Its name in the database and in logs.")
+    url: SecretStr = Field(
+        description="Its address as Apprise writes it: mailtos://…, msteams://…, ntfys://… It holds secrets."
+    )
+    on: tuple[Literal["failure", "silence", "backlog", "disk", "role"], ...] = Field(
+        default=("failure", "silence", "backlog", "disk", "role"),
+        min_length=1,
+        description="What it is told of; `role`: a part of the node that does not run, or is not well.",
+    )
+
+
+class Alarms(_Frozen):
+    """When those of `[[notify]]` are told."""
+
+    silence_h: float = Field(default=4.0, gt=0, description="No image came for so many working hours.")
+    working_hours: tuple[Annotated[int, Field(ge=0, le=24)], Annotated[int, Field(ge=0, le=24)]] = Field(
+        default=(7, 19), description="From when to when somebody sends images, hours of the day in `time_zone`."
+    )
+    working_days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
+        default=("mon", "tue", "wed", "thu", "fri"), min_length=1, description="Days of the week with working hours."
+    )
+    backlog_s: float = Field(
+        default=900.0, gt=0, description="A study waits for a worker, or a draft for a destination, for so long."
+    )
+    free_bytes: int = Field(default=5_000_000_000, ge=0, description="Less of the disk is free.")
 
 
 class PullRule(_Frozen):
@@ -228,3 +308,34 @@ class Hl7Paths(_Frozen):
     reason_for_study: tuple[Hl7Path, ...] = Field(
         default=("OBR-31", "OBR-13"), description="The reason for the exam, which the model is told."
     )
+
+
+class Oidc(_Frozen):
+    """An OpenID provider whose people may use the page (OpenID Connect Core 1.0, authorization code flow)."""
+
+    issuer: SecureUrl = Field(description="Its issuer, letter by letter as its discovery document says.")
+    client_id: str = Field(min_length=1, description="What it calls this node.")
+    client_secret_file: Path = Field(description="File with the secret that it gave this node.")
+    roles: dict[str, Literal["viewer", "operator", "admin"]] = Field(
+        min_length=1,
+        description="What a value of role_claim lets a person do: viewer, operator or admin. The most of them counts; "
+        "who has none is kept out.",
+    )
+    role_claim: str = Field(default="roles", description="Claim of the ID token that holds a person's roles or groups.")
+    name_claim: str = Field(
+        default="preferred_username", description="Claim of the ID token that holds the name a person goes by here."
+    )
+    scopes: tuple[str, ...] = Field(
+        default=("openid", "profile"), description="What it is asked for; some want one more to tell the groups."
+    )
+    ca: Path | None = Field(
+        default=None, description="PEM file with the authorities of its certificate. None: those of this machine."
+    )
+
+
+class AuditSyslog(_Frozen):
+    """A collector of audit messages by syslog over TLS (PS3.15 A.6, RFC 5425)."""
+
+    host: str = Field(description="Its host name or address.")
+    port: Port = Field(default=6514, description="Its port for syslog over TLS.")
+    tls: Tls = Field(description="Speak TLS with these certificates.")

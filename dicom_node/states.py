@@ -109,6 +109,8 @@ CLOSED = "the RIS has the final report"
 NOT_TOLD_FINAL = "was not told: it has the final report"  # after the name of a RIS
 SUPERSEDED = "a newer draft of the study took its place"
 WITHDRAWN = "the draft was withdrawn"
+# How the reason ends of a job that is done and was to be told to nobody.
+KEPT_HERE = "the draft is kept here"
 
 # Not ended yet.
 ACTIVE_JOB_STATES = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED)

@@ -1,20 +1,23 @@
 """Received objects as files, byte for byte."""
 
+import math
 import os
-import shutil
-from collections.abc import Container
+import time
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EIO
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
-from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, is_finished, storage_full
+from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, fsync_folder, is_finished, storage_full
 from dicom_node.spare_files import SpareFiles, make_folders
 
 _PIECE_BYTES = 1024 * 1024
+_ROOM_STEP_BYTES = 1024 * 1024  # what is in flight has more than that set aside
 _CUT_SHORT = "cut-short"  # folder of what a crash has left
 _META_GROUP_LENGTH_END = 144  # PS3.10 7.1: preamble, prefix, (0002,0000) with its value of four bytes
 
@@ -42,6 +45,7 @@ class Unfinished:
         self._store = store
         self._part = part
         self._prefix_bytes = part.size
+        self._has_room_for = 0  # bytes: so many were asked for
 
     @property
     def path(self) -> Path:
@@ -50,7 +54,10 @@ class Unfinished:
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
         """Append pieces of the data set. Raises StorageFull when the disk has no room or cannot be written."""
-        self._store.require_room(sum(map(len, pieces)))
+        size = self._part.size + sum(map(len, pieces))
+        if size > self._has_room_for:  # asking costs as much as writing
+            self._store.require_room(size - self._part.size)
+            self._has_room_for = size + _ROOM_STEP_BYTES
         self._part.write(pieces)
 
     def begin_write_back(self) -> None:
@@ -79,6 +86,7 @@ class InstanceStore:
         self.root = root
         self._min_free_bytes = min_free_bytes
         self._in_flight: set[Unfinished] = set()
+        self._quiet_since = -math.inf
         make_folders(root)
         self._spares = SpareFiles(root)
 
@@ -100,10 +108,11 @@ class InstanceStore:
 
     def forget(self, unfinished: Unfinished) -> None:
         self._in_flight.discard(unfinished)
+        self._quiet_since = time.monotonic()
 
-    def is_idle(self) -> bool:
-        """Whether nothing is being received."""
-        return not self._in_flight
+    def quiet_s(self) -> float:
+        """For how long nothing has been received; 0 while something is."""
+        return 0.0 if self._in_flight else time.monotonic() - self._quiet_since
 
     def sha256(self, file: StoredFile) -> str:
         """64 hex digits, of the data set in the file. Raises OSError when it cannot be read."""
@@ -116,18 +125,42 @@ class InstanceStore:
 
     def require_room(self, size: int) -> None:
         """Raise StorageFull unless so many bytes fit above the reserve, beside what is in flight."""
-        free, in_flight = self._free_bytes(), len(self._in_flight) * EARLY_WRITE_BYTES
+        free, in_flight = self.free_bytes(), len(self._in_flight) * EARLY_WRITE_BYTES
         if free - in_flight - size < self._min_free_bytes:
             raise StorageFull(f"{free} bytes free, {size} wanted, {self._min_free_bytes} kept in reserve")
 
     def has_room(self) -> bool:
         """Whether the reserve is untouched: below it, nothing can be received."""
         with suppress(StorageFull):
-            return self._free_bytes() >= self._min_free_bytes
+            return self.free_bytes() >= self._min_free_bytes
         return False
+
+    def holds(self, path: str) -> bool:
+        """Whether the file of a row is there. Raises OSError if that cannot be seen."""
+        try:
+            return S_ISREG((self.root / path).stat().st_mode)
+        except FileNotFoundError:
+            return False
+
+    def is_only_name(self, path: str) -> bool:
+        """Whether the file is there, and removing it would free its room. Raises OSError if that cannot be seen."""
+        try:
+            return (self.root / path).stat().st_nlink == 1
+        except FileNotFoundError:
+            return False
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Return when the files and their names are gone from the disk, however many were there. Raises OSError."""
+        files = [self.root / path for path in paths]
+        for file in files:
+            file.unlink(missing_ok=True)
+        for folder in {file.parent for file in files}:
+            fsync_folder(folder)
 
     def open(self, path: str) -> Path:
         """The file of a row. Raises StorageAway if the folder cannot be read now, InvalidHeader if the file is gone."""
+        if not path:
+            raise InvalidHeader("the image was removed when its time was up; it can be sent again")
         file = self.root / path
         try:
             file.stat()
@@ -167,9 +200,11 @@ class InstanceStore:
         file.rename(aside / file.name)
         return True
 
-    def _free_bytes(self) -> int:
+    def free_bytes(self) -> int:
+        """Of the disk. Raises StorageFull when it cannot be asked."""
         with storage_full():
-            return shutil.disk_usage(self.root).free
+            found = os.statvfs(self.root)
+            return found.f_bavail * found.f_frsize
 
 
 def _data_set_at(part10: BinaryIO, size_bytes: int) -> int:

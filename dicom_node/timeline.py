@@ -5,11 +5,13 @@ from datetime import datetime
 
 from sqlmodel import Session, col, func, or_, select
 
+from dicom_node.failures import SEEN, is_seen, needs_person
 from dicom_node.flags import flags_from_json, remark
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
 from dicom_node.states import (
     ACTIVE_JOB_STATES,
     CLOSED,
+    KEPT_HERE,
     SUPERSEDED,
     UNCHANGED,
     WITHDRAWN,
@@ -28,7 +30,7 @@ class StudyStatus:
     study_instance_uid: str
     received_at: datetime
     object_count: int
-    where: str  # one word: receiving, queued, inferring, reported, skipped, failed, done
+    where: str  # one word: receiving, queued, inferring, reported, skipped, failed, seen, done
     why: str  # a sentence
 
 
@@ -52,7 +54,7 @@ _IS_WITHDRAWN = col(Report.withdrawn_at).is_not(None)
 
 def list_statuses(session: Session, limit: int = 50) -> list[StudyStatus]:
     """The newest studies, and every older one that waits for a person; newest first."""
-    failed = select(Job.study_id).where(Job.state == JobState.FAILED)
+    failed = select(Job.study_id).where(needs_person(Job))
     newest = select(Study.id).order_by(col(Study.last_received_at).desc()).limit(limit)
     wanted = or_(col(Study.id).in_(failed), col(Study.id).in_(newest))
     studies = session.exec(select(Study).where(wanted).order_by(col(Study.last_received_at).desc())).all()
@@ -98,23 +100,29 @@ def _words(move: Transition) -> str:
 
 
 def _where(session: Session, study: Study, job: Job | None) -> tuple[str, str]:
-    if job is None or (study.state == StudyState.RECEIVING and job.state not in ACTIVE_JOB_STATES):
+    if study.state == StudyState.RECEIVING and (job is None or job.state not in ACTIVE_JOB_STATES):
         return str(study.state), "images may still come"
-    why = _why(session, job)
+    if job is None:
+        return str(study.state), "nothing of it is to be drafted"
+    where, why = _where_job(session, job)
     report = session.exec(select(Report).where(Report.job_id == job.id)).first()
     if report is None:
-        return job.state, why
+        return where, why
     if report.withdrawn_at is not None:
         why = f"withdrawn ({report.withdrawal_reason}): {why}"
-    return job.state, remark(why, flags_from_json(report.flags), is_synthetic=report.model_is_synthetic)
+    return where, remark(why, flags_from_json(report.flags), is_synthetic=report.model_is_synthetic)
+
+
+def _where_job(session: Session, job: Job) -> tuple[str, str]:
+    why = _why(session, job)
+    return (SEEN, f"{why} (seen by {job.seen_by})") if is_seen(session, job) else (job.state, why)
 
 
 def _why(session: Session, job: Job) -> str:
     if job.state == JobState.REPORTED:
         return _deliveries(session, job)
-    return (
-        job.reason if job.reason in (CLOSED, SUPERSEDED, WITHDRAWN) else _JOB_WORDS.get(JobState(job.state), job.reason)
-    )
+    stands = job.reason in (CLOSED, SUPERSEDED, WITHDRAWN) or job.reason.endswith(KEPT_HERE)
+    return job.reason if stands else _JOB_WORDS.get(JobState(job.state), job.reason)
 
 
 def _deliveries(session: Session, job: Job) -> str:

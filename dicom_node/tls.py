@@ -1,6 +1,7 @@
-"""TLS for DICOM and MLLP by BCP 195 (RFC 9325), as PS3.15 B.12 and, older, B.9 and B.10 take it over.
+"""TLS for DICOM, MLLP and HTTP by BCP 195 (RFC 9325), as PS3.15 B.12 and, older, B.9 and B.10 take it over.
 
-Both ends show a certificate. Spoken are TLS 1.2 and 1.3, with nothing but forward secrecy and authenticated encryption.
+Both ends show a certificate, but browsers need none. Spoken are TLS 1.2 and 1.3, with nothing but forward secrecy and
+authenticated encryption.
 """
 
 import ssl
@@ -9,12 +10,13 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from dicom_node import logs
 from dicom_node.certificates import expires_at
 from dicom_node.clock import Clock, utc_now
 from dicom_node.errors import Permanent
-from dicom_node.peers import Tls
+from dicom_node.peers import HttpTls, Tls
 
 # RFC 9325 4.2 for TLS 1.2; TLS 1.3 has no others. Security level 2 leaves out RSA keys below 2048 bits, curves below
 # 224 and SHA-1 (RFC 9325 4.5).
@@ -22,6 +24,8 @@ _CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 _LOOK_EVERY_S = 1.0
 _RENEW_AFTER_S = 86_400.0  # RFC 9325 3.4: the keys of session tickets, which a context makes, are not to live long
 _WARN_BEFORE = timedelta(days=14)
+
+Files = TypeVar("Files", bound=HttpTls)
 
 _log = logs.get("tls")
 
@@ -45,7 +49,19 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-class RenewingContext:
+def http_context(tls: HttpTls) -> ssl.SSLContext:
+    """For the HTTP port. A caller may come without a certificate; one that is shown has to be good.
+
+    Raises OSError if a file is missing or is not what the setting says.
+    """
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+    if tls.ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        _trust(context, tls.ca)
+    return context
+
+
+class RenewingContext(Generic[Files]):
     """The context of the certificate files as they are now, so that they can be replaced under a running node.
 
     Whoever is connected stays connected. A replacement that cannot be used (half of it is there, key and certificate do
@@ -54,8 +70,8 @@ class RenewingContext:
 
     def __init__(
         self,
-        tls: Tls,
-        make: Callable[[Tls], ssl.SSLContext],
+        tls: Files,
+        make: Callable[[Files], ssl.SSLContext],
         *,
         clock: Clock = utc_now,
         timer: Callable[[], float] = time.monotonic,
@@ -69,7 +85,7 @@ class RenewingContext:
         try:
             self._renew()
         except OSError as error:
-            raise Permanent(f"{tls.certificate}, {tls.key} and {tls.ca} make no TLS: {words_of(error)}") from error
+            raise Permanent(f"{named(tls)} make no TLS: {words_of(error)}") from error
 
     def current(self) -> ssl.SSLContext:
         """The context to make the next connection with. The files are looked at once a second at most."""
@@ -97,7 +113,13 @@ class RenewingContext:
         say("certificate_loaded", due_in_s=int(left.total_seconds()))
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:
-        return [_stamp(path) for path in (self._tls.certificate, self._tls.key, self._tls.ca)]
+        return [_stamp(path) for path in _files(self._tls)]
+
+
+def named(tls: HttpTls) -> str:
+    """Its files, for a sentence."""
+    *others, last = map(str, _files(tls))
+    return f"{', '.join(others)} and {last}"
 
 
 def words_of(error: OSError) -> str:
@@ -119,14 +141,26 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_ctime_ns
 
 
+def _files(tls: HttpTls) -> tuple[Path, ...]:
+    return tuple(path for path in (tls.certificate, tls.key, tls.ca) if path is not None)
+
+
 def _mutual(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
+    _strict(context, tls).verify_mode = ssl.CERT_REQUIRED
+    return _trust(context, tls.ca)
+
+
+def _trust(context: ssl.SSLContext, ca: Path) -> ssl.SSLContext:
+    context.load_verify_locations(cafile=ca)
+    if context.cert_store_stats()["crl"]:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    return context
+
+
+def _strict(context: ssl.SSLContext, tls: HttpTls) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION  # RFC 9325 3.3, 3.5
     context.set_ciphers(_CIPHERS)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cafile=tls.ca)
-    if context.cert_store_stats()["crl"]:
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     # A password of our own, or OpenSSL asks for that of an encrypted key at the terminal, and waits.
     context.load_cert_chain(tls.certificate, tls.key, password="")
     return context

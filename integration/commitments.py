@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node import logs
 from dicom_node.database import AWAY
+from dicom_node.deliveries import study_of
 from dicom_node.errors import NodeError, Transient
 from dicom_node.lifecycle import advance, note
 from dicom_node.models import Delivery
@@ -60,10 +61,10 @@ def _give_up_waiting(teller: Teller, scu: CommitmentScu) -> bool:
 
 
 def _ask(teller: Teller, scu: CommitmentScu) -> bool:
-    delivery = _begin(teller, scu)
+    delivery, study_id = _begin(teller, scu)
     if delivery is None:
         return False
-    log = _log.bind(delivery=delivery.id, destination=delivery.destination)
+    log = _log.bind(study=study_id, delivery=delivery.id, destination=delivery.destination)
     try:
         sent = read_sent(delivery)
         scu.ask(Reference(sent.sop_class_uid, sent.sop_instance_uid), delivery.transaction_uid)
@@ -80,20 +81,20 @@ def _ask(teller: Teller, scu: CommitmentScu) -> bool:
     return True
 
 
-def _begin(teller: Teller, scu: CommitmentScu) -> Delivery | None:
-    """The Transaction UID is on the disk before the PACS sees it, and no relay asks twice."""
+def _begin(teller: Teller, scu: CommitmentScu) -> tuple[Delivery | None, int]:
+    """The delivery and its study's id. The Transaction UID is durable before the PACS sees it: nobody asks twice."""
     now, to = teller.clock(), scu.destination
     with teller.sessions.begin() as session:
         is_due = (col(Delivery.transaction_uid) == "", col(Delivery.due_at) <= now)
         delivery = _first(session, col(Delivery.destination) == to.name, *is_due)
         if delivery is None:
-            return None
+            return None, 0
         delivery.transaction_uid = derive_uid("commitment", delivery.identifier, to.name, now.isoformat())
         delivery.due_at = now + timedelta(seconds=to.commitment_timeout_s)
         session.add(delivery)
         session.flush()
         note(session, delivery, now, f"{to.ae_title} is asked to commit it")
-    return delivery
+        return delivery, study_of(session, delivery)
 
 
 def _first(session: Session, *conditions: ColumnElement[bool]) -> Delivery | None:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
+from dicom_node import logs
 from dicom_node.deliveries import cancel_pending, reports_of
 from dicom_node.lifecycle import note
 from dicom_node.models import FinalReport, Job, PatientMerge, Study
@@ -22,6 +23,8 @@ from integration.report_message import FinalFacts
 
 # The PACS corrects images and reports together (IHE PIR).
 _AS_THE_IMAGE = "the report names it as the image does"
+
+_log = logs.get("hl7")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def _work_in_final(session: Session, facts: FinalFacts, source: Source) -> None:
 
 def _close(session: Session, study: Study, now: datetime) -> None:
     """What was not sent yet is not sent any more; what is being drafted or sent looks for itself."""
-    note(session, study, now, CLOSED)
+    _tell(session, study, now, CLOSED)
     cancel_pending(session, reports_of(session, study), now, CLOSED)
 
 
@@ -74,7 +77,7 @@ def _work_in_update(session: Session, facts: UpdateFacts, source: Source) -> Non
     active = select(Job.study_id).where(col(Job.state).in_(ACTIVE_JOB_STATES))
     known = all_identifiers(session, facts.patient)
     for study in _studies_of(session, known, col(Study.id).in_(active)):
-        note(session, study, source.now, f"ADT^{facts.event}: the patient's data has changed; {_AS_THE_IMAGE}")
+        _tell(session, study, source.now, f"ADT^{facts.event}: the patient's data has changed; {_AS_THE_IMAGE}")
 
 
 def _work_in_merge(session: Session, facts: MergeFacts, source: Source) -> None:
@@ -93,7 +96,12 @@ def _work_in_merge(session: Session, facts: MergeFacts, source: Source) -> None:
         return
     for known, words in ((gone, "its patient into another"), (staying, "another patient into its own")):
         for study in _studies_of(session, known):
-            note(session, study, source.now, f"ADT^{facts.event}: the RIS merged {words}; {_AS_THE_IMAGE}")
+            _tell(session, study, source.now, f"ADT^{facts.event}: the RIS merged {words}; {_AS_THE_IMAGE}")
+
+
+def _tell(session: Session, study: Study, now: datetime, words: str) -> None:
+    note(session, study, now, words)
+    _log.info("message_concerns_study", study=study.id, reason=words)
 
 
 def _studies_of(session: Session, known: Sequence[Identifier], *conditions: ColumnElement[bool]) -> list[Study]:

@@ -13,11 +13,12 @@ from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, make_sessions, open_database, require_current_schema
-from dicom_node.deliveries import none_on_its_way
+from dicom_node.deliveries import none_on_its_way, study_of
 from dicom_node.errors import CaseClosed, NodeError, NothingToTell, Transient
 from dicom_node.heartbeat import Pulse, beating
-from dicom_node.lifecycle import advance, claim
+from dicom_node.lifecycle import advance, claim, is_any_due
 from dicom_node.models import Delivery, Report
+from dicom_node.notify.telling import telling
 from dicom_node.orphans import take_over
 from dicom_node.receive.commitment_answer import make_answer_handler
 from dicom_node.rounds import persist, together
@@ -25,6 +26,7 @@ from dicom_node.settlement import send_later, settle_job
 from dicom_node.states import MESSAGES, DeliveryState
 from dicom_node.storage import InstanceStore
 from integration.build import build_destinations
+from integration.collectors import collector_works
 from integration.commitment_scu import CommitmentScu
 from integration.commitments import commit_due, forgo
 from integration.destinations import NOT_SENT, Ack, Destination, Encoded, Outcome
@@ -50,9 +52,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
     works: dict[str, Callable[[], bool]] = _commitment_works(teller)
     works |= {f"relay-{name}": partial(_deliver_in_turn, teller, turn) for name, turn in turns(destinations).items()}
     works["relay-nowhere"] = partial(refuse_unknown, teller, destinations)
+    works |= collector_works(teller)
     _log.info("relaying", count=len(destinations))
     pulse = Pulse()
-    with beating("relay", teller.sessions, pulse):
+    with beating("relay", teller.sessions, pulse), telling(settings, teller.sessions):
         longest_s = _longest_round_s(settings, destinations)
         together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=longest_s))
     lock.close()
@@ -91,10 +94,10 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
 
     The third of the three catchers: whatever happens ends in a state of the delivery.
     """
-    delivery = _claim(teller, destination)
+    delivery, study_id = _claim(teller, none_on_its_way(), _is_for(destination), lease_s=_lease_s(destination))
     if delivery is None:
         return False
-    log = _log.bind(delivery=delivery.id, destination=destination.name, attempt=delivery.attempts)
+    log = _log.bind(study=study_id, delivery=delivery.id, destination=destination.name, attempt=delivery.attempts)
     try:
         ack = destination.send(_payload(teller, destination, delivery))
     except Transient as error:
@@ -118,20 +121,27 @@ def deliver_due(teller: Teller, destination: Destination) -> bool:
 def refuse_unknown(teller: Teller, destinations: tuple[Destination, ...]) -> bool:
     """Fail the most urgent due delivery to a destination that the settings no longer name. False: there was none."""
     known = or_(false(), *(_is_for(each) for each in destinations))
-    with teller.sessions.begin() as session:
-        delivery = claim(session, Delivery, not_(known), now=teller.clock(), lease_s=_LEASE_MARGIN_S)
+    delivery, study_id = _claim(teller, not_(known), lease_s=_LEASE_MARGIN_S)
     if delivery is None:
         return False
     ack = Ack(Outcome.REJECTED, "", f"{delivery.destination} is not in the settings")
-    _log.error("delivery_impossible", delivery=delivery.id, destination=delivery.destination, reason=ack.reason)
+    told = {"study": study_id, "delivery": delivery.id, "destination": delivery.destination}
+    _log.error("delivery_impossible", reason=ack.reason, **told)
     persist(teller.stop, partial(_settle, teller, delivery, ack))
     return True
 
 
-def _claim(teller: Teller, destination: Destination) -> Delivery | None:
-    lease_s = destination.timeout_s * _TIMEOUTS_PER_SEND + _LEASE_MARGIN_S
+def _lease_s(destination: Destination) -> float:
+    return destination.timeout_s * _TIMEOUTS_PER_SEND + _LEASE_MARGIN_S
+
+
+def _claim(teller: Teller, *conditions: ColumnElement[bool], lease_s: float) -> tuple[Delivery | None, int]:
+    """The delivery, and the id of its study."""
+    if not is_any_due(teller.sessions, Delivery, teller.clock()):
+        return None, 0
     with teller.sessions.begin() as session:
-        return claim(session, Delivery, _is_for(destination), none_on_its_way(), now=teller.clock(), lease_s=lease_s)
+        delivery = claim(session, Delivery, *conditions, now=teller.clock(), lease_s=lease_s)
+        return delivery, study_of(session, delivery) if delivery else 0
 
 
 def _is_for(destination: Destination) -> ColumnElement[bool]:

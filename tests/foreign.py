@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,12 +17,15 @@ _DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 def require_peer(name: str) -> str:
     """The path of a program that a test needs. A missing one skips the test at home and fails it in CI."""
     found = shutil.which(name) or next((str(p) for p in sorted(_DEBIAN_POSTGRES.glob(f"*/bin/{name}"))), None)
-    if found is None:
-        words = f"{name} is not installed: run tests/install_peers.sh"
-        if os.environ.get("CI") == "true":
-            pytest.fail(words)
-        pytest.skip(words)
-    return found
+    return found or absent(name)
+
+
+def absent(name: str) -> NoReturn:
+    """Skip the test at home, fail it in CI."""
+    words = f"{name} is not installed: run tests/install_peers.sh"
+    if os.environ.get("CI") == "true":
+        pytest.fail(words)
+    pytest.skip(words)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from sqlmodel import Session, SQLModel, select
 from dicom_node import lifecycle
 from dicom_node.database import Sessions
 from dicom_node.models import Commitment, Delivery, Instance, Job, Report, Series, Study, Transition
-from dicom_node.receive.catalog import register
+from dicom_node.receive.catalog import Files, register
 from dicom_node.receive.header import read_header
 from dicom_node.states import DeliveryKind
 from dicom_node.storage import InstanceStore, StoredFile
@@ -89,10 +89,8 @@ def receive(
     digest = sha256(part10).hexdigest()
     stored = put(store, part10) if store else StoredFile(f"{digest[:2]}/{digest}.dcm", len(part10))
     header = read_header(BytesIO(part10))
-    sha256_of = store.sha256 if store else lambda file: Path(file.path).stem
-    return session.get_one(
-        Instance, register(session, header, stored, calling_ae=ae, now=now, sha256_of=sha256_of).instance_id
-    )
+    files = Files(store.sha256, store.holds) if store else Files(lambda file: Path(file.path).stem, lambda _: True)
+    return session.get_one(Instance, register(session, header, stored, calling_ae=ae, now=now, files=files).instance_id)
 
 
 def put(store: InstanceStore, part10: bytes) -> StoredFile:

@@ -97,8 +97,8 @@ class Answer:
         return [each[0] if len(each) == 1 else tuple(each) for each in values]
 
 
-def health(port: int) -> Answer:
-    return Answer(port, path="/healthz", method="GET")
+def health(port: int, tls: ssl.SSLContext | None = None) -> Answer:
+    return Answer(port, path="/healthz", method="GET", tls=tls)
 
 
 def _connection(port: int, tls: ssl.SSLContext | None) -> HTTPConnection:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar, cast
 
-from sqlmodel import Session, col, select
+from sqlmodel import col
 from structlog.stdlib import BoundLogger
 
 from dicom_node import logs
@@ -17,23 +17,26 @@ from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
 from dicom_node.deliveries import add_deliveries, cancel_pending, reports_of
-from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Transient
+from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Permanent, Transient
 from dicom_node.flags import Flag, flags_to_json, remark
 from dicom_node.labels import labels_to_json
-from dicom_node.lifecycle import advance, claim, put_back
-from dicom_node.models import Instance, Job, Report, Series, Study
-from dicom_node.orders import order_of, require_open_case
-from dicom_node.pull.comparison import is_for_comparison
+from dicom_node.lifecycle import advance, claim, is_any_due, put_back
+from dicom_node.models import Instance, Job, Report, Study
+from dicom_node.orders import hurried, order_of, require_open_case
+from dicom_node.queue import ready
 from dicom_node.rounds import persist
-from dicom_node.states import SUPERSEDED, JobState
+from dicom_node.rules.verdict import Decision
+from dicom_node.states import KEPT_HERE, SUPERSEDED, JobState
 from dicom_node.storage import InstanceStore
 from dicom_node.study_identity import StudyIdentity, read_identity
+from workers.choice import choose
 from workers.hanging import turned
 from workers.labelling.labeller import label
 from workers.llavarad.careful import flag_findings
 from workers.llavarad.findings import Findings, Writer
 from workers.pixels import read_pixels
-from workers.selection import Candidate, Chosen, Skipped, SkipReason, choose_frontal
+from workers.ruling import Ruling
+from workers.selection import Skipped, SkipReason
 
 _RETRY_AFTER_S = 5.0
 _LEASE_MARGIN_S = 1_200.0  # decoding, and loading the model anew after it was lost (900 s at most)
@@ -45,7 +48,7 @@ _log = logs.get("inference")
 
 @dataclass(frozen=True)
 class Reader:
-    """What drafting needs: where the images are, who writes, and the rules."""
+    """What drafting needs: where the images are, who writes, and what the site wants."""
 
     sessions: Sessions
     store: InstanceStore
@@ -53,6 +56,7 @@ class Reader:
     settings: Settings
     clock: Clock
     stop: threading.Event = field(default_factory=threading.Event)  # set: do not wait for a database that is away
+    ruling: Ruling | None = None  # None: the site has no rules
 
 
 @dataclass(frozen=True)
@@ -103,18 +107,24 @@ def infer(reader: Reader, job_id: int | None = None) -> bool:
 
 
 def _claim(reader: Reader, job_id: int | None) -> Job | None:
+    if job_id is None and not is_any_due(reader.sessions, Job, reader.clock()):
+        return None
     only = () if job_id is None else (col(Job.id) == job_id,)
+    conditions = (*only, *ready(reader.settings))
     lease_s = reader.settings.inference_timeout_s * (reader.settings.inference_threads + 1) + _LEASE_MARGIN_S
     with reader.sessions.begin() as session:
         # A job that was rung for is waited for: the sweep may still hold it to note the ring, and rings but once.
-        return claim(session, Job, *only, now=reader.clock(), lease_s=lease_s, skip_locked=job_id is None)
+        return claim(session, Job, *conditions, now=reader.clock(), lease_s=lease_s, skip_locked=job_id is None)
 
 
 def _answer(reader: Reader, job: Job) -> None:
     with reader.sessions() as session:
-        choice = _choose(session, job, reader.settings)
+        choice = choose(session, job, reader.settings)
     if isinstance(choice, Skipped):
         _settle(reader, job, JobState.SKIPPED, choice.words)
+        return
+    job, only = _ask_rules(reader, job, choice.instance)
+    if job.state == JobState.SKIPPED:
         return
     image = reader.store.open(choice.instance.path)
     try:
@@ -126,7 +136,25 @@ def _answer(reader: Reader, job: Job) -> None:
         _settle(reader, job, JobState.SKIPPED, Skipped(SkipReason.TURNED, how).words)
         return
     findings = reader.writer.write_findings(read_pixels(image), indication=request.indication or None)
-    _report(reader, job, choice.instance, findings=findings, request=request)
+    _report(reader, job, choice.instance, findings=findings, request=request, only=only)
+
+
+def _ask_rules(reader: Reader, job: Job, instance: Instance) -> tuple[Job, tuple[str, ...] | None]:
+    """What they said of this image when they were asked, or say now. Returns the job, and for whom; None: for all.
+
+    Raises Permanent if that is somebody whom the settings do not know any more.
+    """
+    decision = Decision.from_json(job.decision) if job.decision else None
+    if reader.ruling is not None and (decision is None or decision.instance_id != instance.id):
+        job = reader.ruling.decide(job, instance)
+        decision = Decision.from_json(cast(str, job.decision))
+    if decision is None or decision.destinations is None:
+        return job, None
+    if unknown := set(decision.destinations).difference(reader.settings.destination_names):
+        raise Permanent(
+            f"rule {decision.rule} sends it to {', '.join(sorted(unknown))}, which the settings do not name"
+        )
+    return job, decision.destinations
 
 
 def _meet_order(reader: Reader, job: Job, identity: StudyIdentity) -> _Request:
@@ -140,33 +168,18 @@ def _meet_order(reader: Reader, job: Job, identity: StudyIdentity) -> _Request:
     if order is None:
         return _Request(identity.reason_for_study, job.priority)
     reason = identity.reason_for_study or order.reason_for_study
-    return _Request(reason, min(job.priority, order.priority))
+    return _Request(reason, hurried(job.priority, order.priority))
 
 
-def _choose(session: Session, job: Job, settings: Settings) -> Chosen | Skipped:
-    if is_for_comparison(session, job.study_id):
-        return Skipped(SkipReason.PRIOR)
-    rows = session.exec(select(Instance, Series).join(Series).where(Series.study_id == job.study_id)).all()
-    choice = choose_frontal([_candidate(instance, series, settings) for instance, series in rows])
-    if isinstance(choice, Chosen):
-        earlier = _earlier_revision(session, job, choice.instance)
-        if earlier is not None:
-            return Skipped(SkipReason.UNCHANGED, f"revision {earlier}")
-    return choice
-
-
-def _candidate(instance: Instance, series: Series, settings: Settings) -> Candidate:
-    peer = settings.peer(instance.calling_ae)
-    return Candidate(instance, series.modality, assume_chest=peer.assume_chest, assume_frontal=peer.assume_frontal)
-
-
-def _earlier_revision(session: Session, job: Job, instance: Instance) -> int | None:
-    """The revision of this study that was drafted from the same image already."""
-    drafted = select(Job.revision).join(Report).where(Job.study_id == job.study_id, Report.instance_id == instance.id)
-    return session.exec(drafted.order_by(col(Job.revision))).first()
-
-
-def _report(reader: Reader, job: Job, instance: Instance, *, findings: Findings, request: _Request) -> None:
+def _report(
+    reader: Reader,
+    job: Job,
+    instance: Instance,
+    *,
+    findings: Findings,
+    request: _Request,
+    only: tuple[str, ...] | None,
+) -> None:
     """Store the draft and one delivery per destination, in the transaction that ends the job's inference."""
     now, settings = reader.clock(), reader.settings
     flags, extras = _flag(findings, settings), _add_extras(job, findings)
@@ -180,9 +193,9 @@ def _report(reader: Reader, job: Job, instance: Instance, *, findings: Findings,
         report.indication = request.indication
         session.add(report)
         session.flush()
-        add_deliveries(session, settings, report, now, priority=request.priority)
-        if not settings.deliveries:
-            advance(session, job, JobState.DONE, now=now, reason="no destination is configured: the draft is kept here")
+        if not add_deliveries(session, settings, report, now, priority=request.priority, only=only):
+            why = "its rule names no destination" if settings.deliveries else "no destination is configured"
+            advance(session, job, JobState.DONE, now=now, reason=f"{why}: {KEPT_HERE}")
 
 
 def _flag(findings: Findings, settings: Settings) -> tuple[Flag, ...]:

@@ -1,6 +1,8 @@
 """The worker role: the model in a child process, threads that submit to it, the table or the broker as the bell."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from dicom_node import logs
@@ -10,13 +12,16 @@ from dicom_node.database import make_sessions, open_database, require_current_sc
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Job
 from dicom_node.orphans import take_over
-from dicom_node.rounds import together
+from dicom_node.rounds import every, together
+from dicom_node.rules.rule_file import rule_file
 from dicom_node.storage import InstanceStore
 from workers.engine_process import EngineProcess
 from workers.inference import Reader, infer
+from workers.ruling import Ruling
 from workers.terms import require_terms
 
 _LONGEST_DECODE_S = 120.0
+_LONGEST_ASKING_S = 120.0
 
 _log = logs.get("worker")
 
@@ -30,19 +35,37 @@ def run(settings: Settings, stop: threading.Event) -> None:
     writer = EngineProcess(
         settings.checkpoint_dir, max_new_tokens=settings.max_new_tokens, timeout_s=settings.inference_timeout_s
     )
-    pulse = Pulse(lacks=lambda: "" if writer.is_ready else "the model is not loaded")
-    sessions = make_sessions(engine)
+    sessions, store, rules = make_sessions(engine), InstanceStore(settings.instances_dir), rule_file(settings)
+    ruling = Ruling(sessions, store, settings, rules, utc_now) if rules else None
+    pulse = Pulse(lacks=lambda: (rules.lacks if rules else "") if writer.is_ready else "the model is not loaded")
     with beating("worker", sessions, pulse):
         writer.start()
         identity = writer.identity
         _log.info("model_ready", model=identity.name, version=identity.version, digest=identity.digest)
-        reader = Reader(sessions, InstanceStore(settings.instances_dir), writer, settings, utc_now, stop)
+        reader = Reader(sessions, store, writer, settings, utc_now, stop, ruling)
         lock = take_over(engine, sessions, settings, utc_now(), Job)
         try:
-            _serve(reader, stop, pulse)
+            with _asking_rules(ruling, settings.poll_interval_s, pulse):
+                _serve(reader, stop, pulse)
         finally:
             writer.close()
             lock.close()
+
+
+@contextmanager
+def _asking_rules(ruling: Ruling | None, interval_s: float, pulse: Pulse) -> Iterator[None]:
+    """Beside the threads that draft, so that what is urgent by rule does not wait behind what is not."""
+    if ruling is None:
+        yield
+        return
+    over, beat = threading.Event(), partial(pulse.beat, "rules", longest_s=_LONGEST_ASKING_S + interval_s)
+    asking = threading.Thread(target=every, args=(interval_s, over, ruling.decide_waiting, beat), name="rules")
+    asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asking.join()
 
 
 def _serve(reader: Reader, stop: threading.Event, pulse: Pulse) -> None:

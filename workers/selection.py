@@ -46,6 +46,7 @@ class SkipReason(StrEnum):
     NOT_FRONTAL = "no frontal view"
     VIEW_NOT_STATED = "view not stated"
     UNCHANGED = states.UNCHANGED
+    REMOVED = "the image to be read was removed when its time was up; it can be sent again"
     BURNED_IN = "text is burned into the image"
     TURNED = "stored mirrored or turned, so that its sides would be read wrongly"
 

@@ -12,9 +12,10 @@ from sqlmodel import Session
 
 from dicom_node.access.users import add_user, change_password, disable_user, find_user, list_users
 from dicom_node.clock import utc_now
+from dicom_node.commands.terminal import AsJson, print_json
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions, opened, require_current_schema
-from dicom_node.models import Access
+from dicom_node.models import Access, User
 
 app = typer.Typer(no_args_is_help=True, help="Who may use the page.")
 _console = Console()
@@ -34,13 +35,16 @@ def add(
 
 
 @app.command("list")
-def list_all() -> None:
+def list_all(as_json: AsJson = False) -> None:
     """Show who may come in."""
-    table = Table("user", "role", "since (UTC)", "disabled (UTC)")
     with _session() as session:
-        for user in list_users(session):
-            disabled = f"{user.disabled_at:%Y-%m-%d %H:%M}" if user.disabled_at else ""
-            table.add_row(user.name, user.access, f"{user.created_at:%Y-%m-%d %H:%M}", disabled)
+        found = [_user(user) for user in list_users(session)]
+    if as_json:
+        print_json(found)
+        return
+    table = Table("user", "role", "since (UTC)", "disabled (UTC)")
+    for each in found:
+        table.add_row(*each.values())
     _console.print(table)
 
 
@@ -59,6 +63,16 @@ def password(name: Name) -> None:
     with _session() as session:
         change_password(session, find_user(session, name), chosen)
     _console.print("The password is changed.")
+
+
+def _user(user: User) -> dict[str, str]:
+    disabled = f"{user.disabled_at:%Y-%m-%d %H:%M}" if user.disabled_at else ""
+    return {
+        "user": user.name,
+        "role": user.access,
+        "since": f"{user.created_at:%Y-%m-%d %H:%M}",
+        "disabled": disabled,
+    }
 
 
 def _ask_password() -> str:

@@ -19,12 +19,12 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, password_hash: str | None) -> bool:
-    """Whether it is the one that was hashed. None, for somebody who is not known, takes as long and is never so."""
+    """Whether it is the one that was hashed. None or empty, for who has none, takes as long and is never so."""
     try:
         is_right = PasswordHasher().verify(password_hash or _nobodys(), password[:_LONGEST])
     except (VerificationError, InvalidHashError):
         return False
-    return is_right and password_hash is not None
+    return is_right and bool(password_hash)
 
 
 @cache

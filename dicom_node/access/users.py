@@ -32,6 +32,24 @@ def add_user(session: Session, name: str, access: Access, password: str, now: da
     return user
 
 
+def admit(session: Session, subject: str, name: str, access: Access, now: datetime) -> User:
+    """Who comes in by the identity provider, with what it says of them now; new to this node, or known by the subject.
+
+    Raises Permanent for a name that is none or somebody else's here, and for who was disabled here.
+    """
+    user = session.exec(select(User).where(User.subject == subject)).first()
+    if user is not None and user.disabled_at is not None:
+        raise Permanent("you are disabled on this node")
+    named = _by_name(session, name)
+    if named is not None and named is not user:
+        raise Permanent("the name that the identity provider tells for you is another user's of this node")
+    user = user or User(name="", access=access, password_hash="", subject=subject, created_at=now)
+    user.name, user.access = checked_name(name), access
+    session.add(user)
+    session.flush()
+    return user
+
+
 def list_users(session: Session) -> list[User]:
     """By name, the disabled ones too."""
     return list(session.exec(select(User).order_by(User.name)))

@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlmodel import col, select
 
 from dicom_node.backup.manifest import NAME, OBJECTS, Manifest, StoredObject, sha256_of
 from dicom_node.backup.objects import keep
 from dicom_node.backup.rows import dump, stored_objects
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
-from dicom_node.database import SCHEMA_REVISION
+from dicom_node.database import SCHEMA_REVISION, make_sessions
 from dicom_node.errors import Permanent
+from dicom_node.models import Instance
 from dicom_node.storage import InstanceStore, StoredFile
 
 INSTANCES, AUDIT = "instances", "audit"
@@ -36,8 +38,8 @@ class Made:
 def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> Made:
     """Make a backup in a folder that is new or holds earlier ones, of which it takes the place.
 
-    A row is written when its file is durable, and files stay: so each row of the dump has its file. Raises Permanent if
-    the folder is something else's, or cannot be written.
+    A row is written when its file is durable, and a file goes only when its row says so: each row of the dump has its
+    file, or it was removed meanwhile. Raises Permanent if the folder is something else's, or cannot be written.
     """
     now = clock()
     try:
@@ -46,7 +48,7 @@ def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> M
             state.mkdir()
             dump(engine, state)
             (state / "settings.json").write_text(settings.model_dump_json(indent=2), encoding="utf-8")
-            made = _keep_objects(settings, state, folder)
+            made = _keep_objects(settings, engine, state, folder)
             _keep_audit(settings, folder)
             digests = {file.name: sha256_of(file) for file in sorted(state.iterdir())}
             os.sync()
@@ -57,7 +59,7 @@ def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> M
         raise Permanent(f"the backup could not be made: {error.strerror or type(error).__name__}") from error
 
 
-def _keep_objects(settings: Settings, state: Path, folder: Path) -> Made:
+def _keep_objects(settings: Settings, engine: Engine, state: Path, folder: Path) -> Made:
     store, count, new, missing = InstanceStore(settings.instances_dir), 0, 0, 0
     with (state / OBJECTS).open("w", encoding="utf-8") as lines:
         for each in stored_objects(state):
@@ -66,8 +68,15 @@ def _keep_objects(settings: Settings, state: Path, folder: Path) -> Made:
                 new += keep(store.root / each.path, folder / INSTANCES / each.path)
                 lines.write(json.dumps(asdict(_with_digest(store, each))) + "\n")
             except FileNotFoundError:
-                missing += 1
+                missing += _is_named(engine, each.path)
     return Made(count, new, missing)
+
+
+def _is_named(engine: Engine, path: str) -> bool:
+    """Whether a row still says that the file is there; it may have been removed since the dump."""
+    with make_sessions(engine)() as session:
+        named = select(Instance.id).where(Instance.path == path, col(Instance.removed_at).is_(None))
+        return session.exec(named).first() is not None
 
 
 def _with_digest(store: InstanceStore, found: StoredObject) -> StoredObject:

@@ -38,15 +38,18 @@ def dump(engine: Engine, folder: Path) -> None:
 
 
 def stored_objects(folder: Path) -> Iterator[StoredObject]:
-    """The instances of a dump, as their rows describe them; sha256 is empty where the row has none."""
+    """The instances of a dump that have a file, as their rows describe them; sha256 is empty where the row has none."""
     if (folder / _SQLITE).exists():
         with closing(sqlite3.connect(folder / _SQLITE)) as copy:
-            for row in copy.execute("SELECT path, size_bytes, sha256 FROM instance ORDER BY id"):
+            for row in copy.execute(
+                "SELECT path, size_bytes, sha256 FROM instance WHERE removed_at IS NULL ORDER BY id"
+            ):
                 yield StoredObject(*row)
         return
     with _file(folder, "instance").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            yield StoredObject(row["path"], int(row["size_bytes"]), row["sha256"])
+            if not row["removed_at"]:
+                yield StoredObject(row["path"], int(row["size_bytes"]), row["sha256"])
 
 
 def require_empty(engine: Engine, now: datetime) -> None:

@@ -11,10 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node.config import Settings
+from dicom_node.doctor.collectors import check_collector, check_provider
 from dicom_node.doctor.diagnosis import Check, Diagnosis, Verdict
 from dicom_node.doctor.machine import check_certificates, check_disk, check_folder, check_ports
 from dicom_node.doctor.peers import check_pacs, check_senders, check_sources
 from dicom_node.doctor.services import check_broker, check_database
+from dicom_node.notify.doctor import check_channels
+from dicom_node.rules.doctor import check_rules
 
 CHECKS: tuple[Check, ...] = (
     check_folder,
@@ -26,6 +29,10 @@ CHECKS: tuple[Check, ...] = (
     check_senders,
     check_pacs,
     check_sources,
+    check_channels,
+    check_rules,
+    check_provider,
+    check_collector,
 )
 # The core knows the arms by these names only.
 _OF_THE_ARMS = ("integration.doctor:check_ris", "workers.doctor:check_model")

@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,8 +14,7 @@ from dicom_node.certificates import expires_at
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
-from dicom_node.peers import Tls
-from dicom_node.tls import client_context, server_context, words_of
+from dicom_node.tls import Files, client_context, http_context, named, server_context, words_of
 
 _WARN_BEFORE = timedelta(days=30)
 _CONNECT_S = 2.0
@@ -61,9 +60,11 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
 def check_certificates(settings: Settings) -> Iterator[Diagnosis]:
     """Do the files make TLS, and for how long?"""
     for setting, tls in settings.listening_tls.items():
-        yield _certificate(setting, tls, is_server=True)
+        yield _certificate(setting, tls, server_context)
+    if settings.http_tls is not None:
+        yield _certificate("http_tls", settings.http_tls, http_context)
     for name, tls in settings.calling_tls.items():
-        yield _certificate(f"tls of {name}", tls, is_server=False)
+        yield _certificate(f"tls of {name}", tls, client_context)
 
 
 def _existing(folder: Path) -> Path:
@@ -97,13 +98,13 @@ def _taken(what: str, setting: str, host: str, port: int) -> Diagnosis:
         return fault(what, words, f"stop that program, or change {setting}")
 
 
-def _certificate(setting: str, tls: Tls, *, is_server: bool) -> Diagnosis:
+def _certificate(setting: str, tls: Files, make: Callable[[Files], ssl.SSLContext]) -> Diagnosis:
     what = f"certificate ({setting})"
     try:
-        (server_context if is_server else client_context)(tls)
+        make(tls)
         left = expires_at(tls.certificate) - utc_now()
     except (OSError, ssl.SSLError) as error:
-        words = f"{tls.certificate}, {tls.key} and {tls.ca} make no TLS: {words_of(error)}"
+        words = f"{named(tls)} make no TLS: {words_of(error)}"
         return fault(what, words, "give PEM files that this user can read, a key that belongs to the certificate")
     if left < timedelta(0):
         words = f"{tls.certificate} expired {(-left).days} days ago"

@@ -11,7 +11,7 @@ from sqlmodel import col, func, select
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, opened, require_current_schema
+from dicom_node.database import make_sessions, opened, require_current_schema, schema_revision
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
 from dicom_node.errors import Permanent
 from dicom_node.models import Transition
@@ -25,11 +25,16 @@ def check_database(settings: Settings) -> Iterator[Diagnosis]:
     what = "database"
     try:
         with opened(settings) as engine:
+            if schema_revision(engine) is None:
+                words = f"{engine.dialect.name} answers, and has no tables yet"
+                yield warning(what, words, "nothing, if you begin: `dicom-node up` makes them, or `dicom-node migrate`")
+                return
             require_current_schema(engine)
             yield ok(what, f"{engine.dialect.name} answers, its schema is current")
             yield from _clock(engine)
     except Permanent as error:
-        yield fault(what, str(error).partition(":")[0], "run `dicom-node migrate`; `dicom-node up` does it by itself")
+        words, _, fix = str(error).partition(": ")
+        yield fault(what, words, f"{fix}; `dicom-node up` migrates by itself")
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         words = f"cannot be used ({type(cause).__name__})"

@@ -37,7 +37,7 @@ def disk(settings: Settings) -> Iterator[Metric]:
 def certificates(settings: Settings, now: datetime) -> Iterator[Metric]:
     """Of those that this role can read."""
     days = []
-    for used_by, tls in {**settings.listening_tls, **settings.calling_tls}.items():
+    for used_by, tls in settings.all_tls.items():
         with suppress(OSError):
             days.append(((used_by,), (expires_at(tls.certificate) - now).total_seconds() / _DAY_S))
     yield gauge("certificate_days_left", "Until a certificate of this node ends.", ("used_by",), days)

@@ -8,6 +8,7 @@ from prometheus_client import Metric
 from sqlmodel import Session, col, func, select
 
 from dicom_node.config import Settings
+from dicom_node.failures import needs_person
 from dicom_node.metrics.families import gauge
 from dicom_node.models import Commitment, Delivery, Job, Pull, Study
 from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
@@ -15,10 +16,10 @@ from dicom_node.states import CommitmentState, DeliveryState, JobState, PullStat
 _JOBS = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED, JobState.FAILED)
 _DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
 _FAILED = (
-    (Job, JobState.FAILED),
-    (Delivery, DeliveryState.FAILED),
-    (Commitment, CommitmentState.FAILED),
-    (Pull, PullState.FAILED),
+    (Job, needs_person(Job)),
+    (Delivery, (col(Delivery.state) == DeliveryState.FAILED) & col(Delivery.seen_at).is_(None)),
+    (Commitment, col(Commitment.state) == CommitmentState.FAILED),
+    (Pull, col(Pull.state) == PullState.FAILED),
 )
 
 
@@ -62,8 +63,9 @@ def _open_deliveries(session: Session) -> list[tuple[tuple[str, str, str], int, 
 
 
 def failures(session: Session) -> Iterator[Metric]:
+    """Without what a person has acknowledged."""
     counts = [
-        ((str(model.__tablename__),), float(session.exec(select(func.count()).where(model.state == failed)).one()))
+        ((str(model.__tablename__),), float(session.exec(select(func.count()).where(failed)).one()))
         for model, failed in _FAILED
     ]
     yield gauge("waits_for_person", "Rows that failed, and stay so until a person looks.", ("row",), counts)

@@ -1,8 +1,10 @@
 """The tables. A row is the domain type; its state changes only through `lifecycle`."""
 
 from dicom_node.models.images import Declaration, Instance, PerformedStep, Series, StepStatus, Study
+from dicom_node.models.notices import Notice
 from dicom_node.models.people import Access, Heartbeat, Login, User
 from dicom_node.models.ris import FinalReport, InboundMessage, Order, PatientMerge
+from dicom_node.models.shipped import Shipped
 from dicom_node.models.times import UtcDateTime
 from dicom_node.models.work import Commitment, Delivery, Job, Pull, Report, Transition
 
@@ -17,12 +19,14 @@ __all__ = [
     "Instance",
     "Job",
     "Login",
+    "Notice",
     "Order",
     "PatientMerge",
     "PerformedStep",
     "Pull",
     "Report",
     "Series",
+    "Shipped",
     "StepStatus",
     "Study",
     "Transition",

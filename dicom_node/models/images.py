@@ -10,6 +10,8 @@ from sqlmodel import Field, SQLModel
 from dicom_node.models.times import UtcDateTime
 from dicom_node.states import StudyState
 
+_TO_REMOVE = "removed_at IS NOT NULL AND path <> ''"  # of an instance: its file is still to go
+
 
 class StepStatus(StrEnum):
     """Performed Procedure Step Status (0040,0252), PS3.3 C.4.14"""
@@ -23,7 +25,16 @@ class Study(SQLModel, table=True):
     """One DICOM study (PS3.3 A.1.2) as far as it has come."""
 
     __tablename__: ClassVar[str] = "study"
-    __table_args__ = (Index("study_open", "state", "last_received_at"),)
+    __table_args__ = (
+        Index("study_open", "state", "last_received_at"),
+        Index(
+            "study_with_images",
+            "state",
+            "last_received_at",
+            sqlite_where=text("images_removed_at IS NULL"),
+            postgresql_where=text("images_removed_at IS NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     study_instance_uid: str = Field(unique=True, max_length=64)
@@ -39,6 +50,7 @@ class Study(SQLModel, table=True):
     # (0010,0010), to look for: as it stands, and as `demographics.fold` writes it. None: not read yet.
     patient_name: str | None = Field(default=None, index=True)
     patient_name_folded: str = ""
+    images_removed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # None: it has some, or again
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -59,6 +71,7 @@ class Instance(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "variant"),
         Index("instance_without_digest", "id", sqlite_where=text("sha256 = ''"), postgresql_where=text("sha256 = ''")),
+        Index("instance_to_remove", "id", sqlite_where=text(_TO_REMOVE), postgresql_where=text(_TO_REMOVE)),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -69,9 +82,10 @@ class Instance(SQLModel, table=True):
     transfer_syntax_uid: str = Field(max_length=64)
     size_bytes: int = Field(default=0, sa_type=BigInteger)  # of the data set as received
     sha256: str = Field(default="", max_length=64)  # of the same; made when nothing is received, empty until then
-    path: str  # below Settings.instances_dir
+    path: str  # below Settings.instances_dir; empty: the file was removed
     calling_ae: str
     received_at: datetime = Field(sa_type=UtcDateTime)
+    removed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # from then on its file is gone, or goes
     # What selection looks at: the header's words, empty where it is silent.
     patient_key: str = ""  # hash of (0010,0020) and its issuer: equal or not is all selection needs
     body_part: str = ""  # (0018,0015), or the meaning of (0008,2218)

@@ -25,7 +25,9 @@ class User(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(unique=True, max_length=64)  # as `users.checked_name` writes it
     access: str  # Access
-    password_hash: str  # Argon2id, in the PHC string format
+    password_hash: str  # Argon2id, in the PHC string format; empty: comes in by the identity provider alone
+    # Issuer and subject identifier, which never change and are never given to anybody else (OpenID Connect Core 8).
+    subject: str | None = Field(default=None, max_length=512, unique=True, index=True)
     disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
 

@@ -35,7 +35,10 @@ class Job(SQLModel, table=True):
     due_at: datetime = Field(sa_type=UtcDateTime)
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     rung_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when the broker last heard of it
+    decision: str | None = None  # JSON of `rules.verdict.Decision`; None: the rules were not asked
     reason: str = ""  # why it was skipped, failed or waits, in words
+    seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when a person acknowledged that it failed
+    seen_by: str = ""  # who did last
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -92,6 +95,7 @@ class Delivery(SQLModel, table=True):
     wants_commitment: bool = False  # ends as COMMITTED, not as DELIVERED
     transaction_uid: str = Field(default="", max_length=64, index=True)  # of the newest request for commitment
     reason: str = ""
+    seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when a person acknowledged that it failed
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -159,5 +163,5 @@ class Transition(SQLModel, table=True):
     row_id: int
     old: str  # empty when the row was made
     new: str
-    at: datetime = Field(sa_type=UtcDateTime)
+    at: datetime = Field(sa_type=UtcDateTime, index=True)
     reason: str = ""

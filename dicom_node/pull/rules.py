@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 from dicom_node.peers import PullRule
 from dicom_node.pull.query import Answer, Ask, FoundStudy, found_study, is_study
+from dicom_node.wildcards import is_like
 
 _DATE = re.compile(r"[0-9]{8}")
 
@@ -33,13 +34,11 @@ def _keys(rule: PullRule, modality: str, oldest: str) -> Answer:
 
 def _matches(answer: Answer, rule: PullRule, oldest: str) -> bool:
     is_recent = bool(_DATE.fullmatch(answer["StudyDate"])) and answer["StudyDate"] >= oldest
-    return is_recent and all(_is_like(answer[keyword].split("\\"), value) for keyword, value in rule.match.items())
+    return is_recent and all(_is_any_like(answer[keyword], value) for keyword, value in rule.match.items())
 
 
-def _is_like(values: Iterable[str], wanted: str) -> bool:
-    """Wild card matching (PS3.4 C.2.2.2.4), whatever the case."""
-    pattern = "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in wanted)
-    return any(re.fullmatch(pattern, value, re.IGNORECASE | re.DOTALL) for value in values)
+def _is_any_like(values: str, wanted: str) -> bool:
+    return any(is_like(value, wanted) for value in values.split("\\"))
 
 
 def _has_modality(ask: Ask, answer: Answer, modalities: Iterable[str]) -> bool:

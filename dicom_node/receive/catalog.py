@@ -6,13 +6,14 @@ from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
+import sqlalchemy
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
-from sqlalchemy import Executable, Table, bindparam, inspect
+from sqlalchemy import Executable, Table, bindparam, inspect, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, select
 
@@ -36,16 +37,27 @@ RADIOGRAPH_SOP_CLASSES = frozenset(
 _STUDY, _SERIES, _INSTANCE = (cast(Table, inspect(model).local_table) for model in (Study, Series, Instance))
 # The study, locked so that completeness and a late instance see each other; and the series, where it is there.
 _PLACE = (
-    select(_STUDY.c.id, _SERIES.c.id)
+    select(_STUDY.c.id, _SERIES.c.id, _STUDY.c.images_removed_at)
     .outerjoin(_SERIES, (_SERIES.c.study_id == _STUDY.c.id) & (_SERIES.c.series_instance_uid == bindparam("series")))
     .where(_STUDY.c.study_instance_uid == bindparam("study"))
     .with_for_update(of=_STUDY)
 )
 _VARIANTS = (
-    select(_INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes, _INSTANCE.c.sha256)
+    sqlalchemy.select(
+        _INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes, _INSTANCE.c.sha256, _INSTANCE.c.removed_at
+    )
     .where(_INSTANCE.c.sop_instance_uid == bindparam("uid"))
     .order_by(_INSTANCE.c.variant)
 )
+_COMES_AGAIN = ("path", "size_bytes", "transfer_syntax_uid", "received_at")  # of a row whose file was gone
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is asked of the stored files while a row is written."""
+
+    sha256_of: Callable[[StoredFile], str]  # the digest of a data set, where its UID is here already; may raise OSError
+    holds: Callable[[str], bool]  # whether the file of a row is there
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Registered:
     """What became of a stored object."""
 
     instance_id: int
+    study_id: int
     is_new: bool  # False: the same bytes were here before, and the row names their file
 
 
@@ -63,11 +76,11 @@ def register(
     *,
     calling_ae: str,
     now: datetime,
-    sha256_of: Callable[[StoredFile], str],
+    files: Files,
 ) -> Registered:
     """Write the rows of a stored object. The same bytes again change nothing; a late radiograph reopens its study.
 
-    sha256_of: the digest of a stored data set, asked for where its UID is here already. May raise OSError.
+    Where the file of the same bytes is gone, this one takes its place: what is acknowledged is here.
     """
     study_id, series_id = _place(session, header, now)
     values = {
@@ -89,23 +102,32 @@ def register(
         "burned_in_annotation": header.burned_in_annotation,
         "has_pixels": header.has_pixels,
     }
-    registered = _insert_variant(session, values, stored, sha256_of)
+    registered = _insert_variant(session, study_id, values, stored, files)
     if registered.is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES:
         _keep_open(session, session.get_one(Study, study_id), now)
     return registered
 
 
 def _insert_variant(
-    session: Session, values: dict[str, Any], stored: StoredFile, sha256_of: Callable[[StoredFile], str]
+    session: Session, study_id: int, values: dict[str, Any], stored: StoredFile, files: Files
 ) -> Registered:
     """Insert the instance beside those of its UID, unless one of them has the same bytes."""
     while (instance_id := _insert_unless_there(session, _INSTANCE, values)) is None:
         variants = session.connection().execute(_VARIANTS, {"uid": values["sop_instance_uid"]}).all()
-        values["variant"], values["sha256"] = len(variants), sha256_of(stored)
-        for known_id, path, size_bytes, sha256 in variants:
-            if values["sha256"] == (sha256 or sha256_of(StoredFile(path, size_bytes))):
-                return Registered(known_id, is_new=False)
-    return Registered(instance_id, is_new=True)
+        values["variant"], values["sha256"] = len(variants), files.sha256_of(stored)
+        for known_id, path, size_bytes, sha256, removed_at in variants:
+            if values["sha256"] == (sha256 or files.sha256_of(StoredFile(path, size_bytes))):
+                is_here = removed_at is None and files.holds(path)
+                if not is_here:
+                    _put_in_place(session, known_id, values)
+                return Registered(known_id, study_id, is_new=not is_here)
+    return Registered(instance_id, study_id, is_new=True)
+
+
+def _put_in_place(session: Session, instance_id: int, values: dict[str, Any]) -> None:
+    """The row names the new file. The old one, if it is still to go, goes under its own name."""
+    again = {name: values[name] for name in _COMES_AGAIN} | {"removed_at": None}
+    session.connection().execute(update(_INSTANCE).where(_INSTANCE.c.id == instance_id).values(again))
 
 
 def registered_paths(session: Session) -> frozenset[str]:
@@ -128,7 +150,9 @@ def _place_now(session: Session, header: InstanceHeader, key: dict[str, str], no
     if found is None:
         _begin_study(session, header, now)
         found = connection.execute(_PLACE, key).one()
-    study_id, series_id = found
+    study_id, series_id, images_removed_at = found
+    if images_removed_at is not None:
+        _note_return(session, session.get_one(Study, study_id), now)
     if series_id is None:
         values = {"study_id": study_id, "series_instance_uid": key["series"], "modality": header.modality}
         series_id = _insert_unless_there(session, _SERIES, values) or connection.execute(_PLACE, key).one()[1]
@@ -149,6 +173,12 @@ def _begin_study(session: Session, header: InstanceHeader, now: datetime) -> Non
     new_id = _insert_unless_there(session, _STUDY, values)
     if new_id is not None:
         lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
+
+
+def _note_return(session: Session, study: Study, now: datetime) -> None:
+    study.images_removed_at = None
+    session.add(study)
+    lifecycle.note(session, study, now, "objects come after its images were removed")
 
 
 def _ascii(number: str) -> str:

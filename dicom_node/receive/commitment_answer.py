@@ -17,6 +17,7 @@ from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.deliveries import study_of
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery
 from dicom_node.receive.commitment import INVALID_ARGUMENT_VALUE, WELL_KNOWN_INSTANCE, read_references, read_uid
@@ -79,7 +80,8 @@ def make_answer_handler(sessions: Sessions, settings: Settings, clock: Clock) ->
         with sessions.begin() as session:
             delivery = _find(session, settings, answer, ae_title)
             _work_in(session, settings, delivery, answer, clock())
-        _log.info("commitment_answered", delivery=delivery.id, state=delivery.state)
+            study_id = study_of(session, delivery)
+        _log.info("commitment_answered", study=study_id, delivery=delivery.id, state=delivery.state)
 
     return on_n_event_report
 

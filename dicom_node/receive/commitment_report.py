@@ -22,7 +22,7 @@ from dicom_node.backoff import next_due
 from dicom_node.config import Settings
 from dicom_node.database import AWAY
 from dicom_node.errors import NodeError, PeerBusy, PeerRejected, PeerUnreachable, Permanent, Transient
-from dicom_node.lifecycle import advance, claim, put_back
+from dicom_node.lifecycle import advance, claim, is_any_due, put_back
 from dicom_node.models import Commitment
 from dicom_node.peers import PeerAddress
 from dicom_node.receive.commitment import (
@@ -101,6 +101,8 @@ def report_due(reporter: Reporter) -> bool:
 
 
 def _claim(reporter: Reporter) -> Commitment | None:
+    if not is_any_due(reporter.receiver.sessions, Commitment, reporter.receiver.clock()):
+        return None
     served = select(Commitment.calling_ae).where(Commitment.state == CommitmentState.SENDING)
     of_others = col(Commitment.calling_ae).not_in(served)
     # One after the other: on PostgreSQL, claims at the same time do not see each other.

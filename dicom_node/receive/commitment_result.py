@@ -140,6 +140,8 @@ def _failure_reason(
 
 def _read(store: InstanceStore, instance: Instance, digests: dict[int, str]) -> int:
     """The failure reason of one file, 0 for none; a digest that its row lacks is added to `digests`."""
+    if instance.removed_at is not None:
+        return NO_SUCH_OBJECT_INSTANCE
     try:
         store.open(instance.path)
         digest = store.sha256(StoredFile(instance.path, instance.size_bytes))

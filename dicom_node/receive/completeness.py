@@ -11,6 +11,7 @@ from sqlalchemy import distinct, func, or_
 from sqlmodel import Session, col, select
 
 from dicom_node import lifecycle
+from dicom_node.database import Sessions
 from dicom_node.models import Instance, Job, PerformedStep, Series, StepStatus, Study
 from dicom_node.orders import priority_of
 from dicom_node.peers import Completeness
@@ -19,6 +20,13 @@ from dicom_node.states import DRAFTING_JOB_STATES, StudyState
 
 _QUIET = "no image for the idle time"
 _RELEASED = "the association that sent it was released"
+_ANY_OPEN = select(Study.id).where(Study.state == StudyState.RECEIVING).limit(1)
+
+
+def is_any_open(sessions: Sessions) -> bool:
+    """Whether images may still come to any study: asked over and over, this costs little and holds up no writer."""
+    with sessions() as session:
+        return session.connection().execute(_ANY_OPEN).first() is not None
 
 
 def close_quiet_studies(session: Session, *, now: datetime, idle_timeout_s: float, rules: Completeness) -> list[Job]:

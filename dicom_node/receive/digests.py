@@ -4,15 +4,28 @@ It proves later that a file is what came: before commitment is given, and before
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import cast
 
-from sqlalchemy import update
-from sqlmodel import Session, col, select
+from sqlalchemy import Table, bindparam, inspect, select, update
 
 from dicom_node import logs
 from dicom_node.models import Instance
 from dicom_node.receive.intake import Receiver
 from dicom_node.storage import StoredFile
+
+QUIET_S = 2.0  # the objects of one sender follow each other faster than that
+_BATCH = 50  # digests that are written in one transaction
+
+_INSTANCE = cast(Table, inspect(Instance).local_table)
+_NEXT = (
+    select(_INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes)
+    .where(_INSTANCE.c.sha256 == "", _INSTANCE.c.id > bindparam("after"))
+    .order_by(_INSTANCE.c.id)
+    .limit(_BATCH)
+)
+_WRITE = update(_INSTANCE).where(_INSTANCE.c.id == bindparam("of")).values(sha256=bindparam("digest"))
 
 _log = logs.get("digests")
 
@@ -26,22 +39,26 @@ class Digests:
 
     def fill(self, stop: threading.Event, beat: Callable[[], object] = lambda: None) -> None:
         """Give every row without a digest one, oldest first, until an object comes in. beat: called before each."""
-        while self._receiver.store.is_idle() and not stop.is_set():
-            beat()
-            with self._receiver.sessions() as session:
-                instance = _next(session, self._after)
-            if instance is None or instance.id is None:
-                return
-            try:
-                digest = self._receiver.store.sha256(StoredFile(instance.path, instance.size_bytes))
-            except OSError as error:
-                _log.error("file_unreadable", instance=instance.id, error=type(error).__name__)
-                self._after = instance.id
-                continue
+        made = self._made(stop, beat)
+        while batch := list(islice(made, _BATCH)):
             with self._receiver.sessions.begin() as session:
-                session.execute(update(Instance).where(col(Instance.id) == instance.id).values(sha256=digest))
+                session.connection().execute(_WRITE, batch)
 
+    def _made(self, stop: threading.Event, beat: Callable[[], object]) -> Iterator[dict[str, int | str]]:
+        while files := self._next():
+            for instance_id, path, size_bytes in files:
+                if self._receiver.store.quiet_s() < QUIET_S or stop.is_set():
+                    return
+                beat()
+                self._after = instance_id
+                try:
+                    digest = self._receiver.store.sha256(StoredFile(path, size_bytes))
+                except OSError as error:
+                    _log.error("file_unreadable", instance=instance_id, error=type(error).__name__)
+                else:
+                    yield {"of": instance_id, "digest": digest}
 
-def _next(session: Session, after: int) -> Instance | None:
-    without = select(Instance).where(Instance.sha256 == "", col(Instance.id) > after)
-    return session.exec(without.order_by(col(Instance.id)).limit(1)).first()
+    def _next(self) -> Sequence[tuple[int, str, int]]:
+        with self._receiver.sessions() as session:
+            rows = session.connection().execute(_NEXT, {"after": self._after})
+            return [(instance_id, path, size_bytes) for instance_id, path, size_bytes in rows]

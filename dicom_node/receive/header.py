@@ -285,6 +285,7 @@ def _text(ds: Dataset, tag: BaseTag) -> str:
 def _printable(value: object) -> str:
     """The value as text, without what a database refuses; empty where it is neither bytes nor text."""
     text = value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+    text = text.rstrip("\0")  # what most UIDs are padded with: then nothing has to be picked out
     if not text.isprintable():
         text = "".join(character for character in text if character.isprintable())
     return text.strip()

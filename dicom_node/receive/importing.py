@@ -104,9 +104,10 @@ def _recognise(file: MediaFile) -> Recognised:
 
 def _is_here(receiver: Receiver, file: MediaFile, found: Recognised) -> bool:
     """Whether the same bytes are here under the same UID. Asked before anything is written: imports are repeated."""
-    of_this = col(Instance.sop_instance_uid) == found.sop_instance_uid
+    of_this = (col(Instance.sop_instance_uid) == found.sop_instance_uid, col(Instance.removed_at).is_(None))
     with receiver.sessions() as session:
-        variants = session.exec(select(Instance.path, Instance.size_bytes, Instance.sha256).where(of_this)).all()
+        known = session.exec(select(Instance.path, Instance.size_bytes, Instance.sha256).where(*of_this)).all()
+    variants = [each for each in known if receiver.store.holds(each[0])]
     if not variants:
         return False
     digest = sha256()

@@ -14,7 +14,7 @@ from dicom_node.clock import Clock
 from dicom_node.database import Sessions
 from dicom_node.errors import InvalidHeader, OutsideStudy, StorageFull
 from dicom_node.receive.announcement import Announcement
-from dicom_node.receive.catalog import Registered, register
+from dicom_node.receive.catalog import Files, Registered, register
 from dicom_node.receive.deflate import inflating, refuse_deflate_bomb
 from dicom_node.receive.group_commit import GroupCommit
 from dicom_node.receive.header import InstanceHeader, read_header
@@ -49,6 +49,8 @@ STATUSES: Mapping[int, tuple[str, str]] = {
     UNEXPECTED: ("Unexpected", "a fault of this program; nothing was acknowledged"),
 }
 
+_STUDIES_TOLD = 1_000  # so many are remembered; of an older one the log says again that it comes
+
 _log = logs.get("intake")
 
 
@@ -81,6 +83,7 @@ class Intake:
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._rows = GroupCommit(self._commit)
+        self._told: dict[int, None] = {}  # studies, the oldest first
 
     def begin(self, announced: Announcement) -> "Deposit":
         return Deposit(self, announced)
@@ -104,7 +107,17 @@ class Intake:
             for record, result in zip(records, registered, strict=True):
                 if result.is_new:
                     record.unfinished.keep()  # before the commit: if that is cut short, who knows what was committed
+        self._log_studies(records, registered)
         return [result.instance_id for result in registered]
+
+    def _log_studies(self, records: Sequence[Record], registered: Sequence[Registered]) -> None:
+        """The first line of a study's story: that it comes, and from whom. Not of every slice of a CT."""
+        for record, each in zip(records, registered, strict=True):
+            if each.study_id not in self._told:
+                self._told[each.study_id] = None
+                _log.info("study_comes", study=each.study_id, calling_ae=record.calling_ae)
+        while len(self._told) > _STUDIES_TOLD:
+            del self._told[next(iter(self._told))]
 
     def _register(self, session: Session, record: Record) -> Registered:
         return register(
@@ -113,7 +126,7 @@ class Intake:
             record.stored,
             calling_ae=record.calling_ae,
             now=self._receiver.clock(),
-            sha256_of=self._receiver.store.sha256,
+            files=Files(self._receiver.store.sha256, self._receiver.store.holds),
         )
 
 

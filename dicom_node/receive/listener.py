@@ -45,7 +45,7 @@ class Listener(ThreadedAssociationServer):
         """secure: gives the TLS context of the next connection. None: no TLS."""
         self._secure = secure
         self._rate = RateLimit(max_associations_per_s, burst=max_associations_per_s)
-        self._trail = trail
+        self.trail = trail
         self._refusals = refusals
         self._lock = threading.Lock()
         self._shaking: Counter[str] = Counter()  # by sender: in the TLS handshake, not an association yet
@@ -82,7 +82,7 @@ class Listener(ThreadedAssociationServer):
         # pynetdicom's takes the server off a list that `make_server` never put it on.
         TCPServer.shutdown(self)
         self.server_close()
-        self._trail.stopped()
+        self.trail.stopped()
 
     def _why_not(self, sender: str) -> str:
         if not self._rate.allows(sender):

@@ -32,6 +32,7 @@ from dicom_node.receive.listener import Listener, bound_port
 from dicom_node.receive.refusals import Refusals
 from dicom_node.receive.transfers import TransferBook
 from dicom_node.receive.whole_object import keep_whole
+from dicom_node.retention.rounds import Retention
 from dicom_node.rounds import together
 from dicom_node.storage import InstanceStore
 from dicom_node.tls import RenewingContext, server_context
@@ -63,13 +64,22 @@ def run(settings: Settings, stop: threading.Event) -> None:
     pulse = Pulse()
     server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
     digested = partial(pulse.beat, "digests", longest_s=_LONGEST_DIGEST_S)
-    works = {"digests": lambda: digests.fill(stop, digested), **lanes(reporter)}
+    works = {
+        "digests": lambda: digests.fill(stop, digested),
+        **lanes(reporter),
+        **_removals(settings, receiver, server.trail),
+    }
     try:
         with beating("scp", receiver.sessions, pulse):
             together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_LONGEST_COMMITMENT_S))
     finally:
         lock.close()
         server.shutdown()
+
+
+def _removals(settings: Settings, receiver: Receiver, trail: AuditTrail) -> dict[str, Callable[[], object]]:
+    """The round that removes images; by default there is none."""
+    return {"retention": Retention(settings, receiver, trail).go_round} if settings.retention.is_on else {}
 
 
 def _freeze_what_was_imported() -> None:

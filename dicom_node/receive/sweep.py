@@ -10,8 +10,8 @@ from dicom_node.database import Sessions, make_sessions, open_database, require_
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment, Delivery, Job
 from dicom_node.orphans import return_orphans
-from dicom_node.queue import Ring, jobs_to_ring
-from dicom_node.receive.completeness import close_quiet_studies
+from dicom_node.queue import Ring, jobs_to_ring, ready
+from dicom_node.receive.completeness import close_quiet_studies, is_any_open
 from dicom_node.rounds import every
 
 _LONGEST_ROUND_S = 120.0
@@ -40,27 +40,34 @@ def _bell(settings: Settings) -> Ring | None:
 
 def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> None:
     """One round."""
+    if is_any_open(sessions):
+        _close_quiet(sessions, settings, clock)
+    return_orphans(sessions, settings, clock(), Job)
+    return_orphans(sessions, settings, clock(), Delivery)
+    return_orphans(sessions, settings, clock(), Commitment)
+    if ring is not None:
+        _ring_bells(sessions, settings, clock, ring)
+
+
+def _close_quiet(sessions: Sessions, settings: Settings, clock: Clock) -> None:
     with sessions.begin() as session:
         jobs = close_quiet_studies(
             session, now=clock(), idle_timeout_s=settings.idle_timeout_s, rules=settings.completeness
         )
         for job in jobs:
             _log.info("study_complete", study=job.study_id, job=job.id, revision=job.revision)
-    return_orphans(sessions, settings, clock(), Job)
-    return_orphans(sessions, settings, clock(), Delivery)
-    return_orphans(sessions, settings, clock(), Commitment)
-    if ring is not None:
-        _ring_bells(sessions, clock, ring)
 
 
-def _ring_bells(sessions: Sessions, clock: Clock, ring: Ring) -> None:
+def _ring_bells(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring) -> None:
     with sessions() as session:
-        silent = [(job.id, job.priority) for job in jobs_to_ring(session, clock())]
+        silent = [(job.id, job.priority) for job in jobs_to_ring(session, clock(), *ready(settings))]
     rung = []
     for job_id, priority in silent:  # no transaction is open while the broker is spoken to
         if job_id is None or not ring(job_id, priority):
             break
         rung.append(job_id)
+    if not rung:
+        return
     with sessions.begin() as session:
         for job_id in rung:
             session.get_one(Job, job_id).rung_at = clock()

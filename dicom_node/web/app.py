@@ -13,6 +13,7 @@ from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions, open_database, require_current_schema
 from dicom_node.metrics import route as metrics
+from dicom_node.notify.telling import telling
 from dicom_node.receive.intake import Receiver
 from dicom_node.storage import InstanceStore
 from dicom_node.web import health, site, stow
@@ -41,7 +42,7 @@ def make_app(settings: Settings, receiver: Receiver) -> FastAPI:
     @asynccontextmanager
     async def audited(_: FastAPI) -> AsyncIterator[None]:
         trail.started()
-        with naming(receiver, settings.poll_interval_s):
+        with naming(receiver, settings.poll_interval_s), telling(settings, receiver.sessions):
             yield
         await to_thread.run_sync(trail.stopped)
 

@@ -4,6 +4,7 @@ import secrets
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +22,7 @@ from dicom_node.web.forms import csrf_of
 from dicom_node.web.privacy import is_encrypted, require_privacy
 from dicom_node.web.refused import LoginWanted, PageRefused
 
-_COOKIE, _BEFORE = "dicom-node", "dicom-node-before-login"
+_COOKIE, _BEFORE, _ATTEMPT = "dicom-node", "dicom-node-before-login", "dicom-node-attempt"
 _MOST_HASHED = 2  # passwords at once: each takes 64 MiB for a moment
 _WRONG = "The name or the password is wrong, or the user is disabled."
 _TOO_MANY = "Too many tries: wait half a minute."
@@ -72,6 +73,12 @@ class Door:
             raise PageRefused(403, "This needs the role operator; yours is viewer.")
         return visitor
 
+    def admin(self, request: Request) -> Visitor:
+        visitor = self.visitor(request)
+        if visitor.access != Access.ADMIN:
+            raise PageRefused(403, f"This needs the role admin; yours is {visitor.access}.")
+        return visitor
+
     def come_in(self, request: Request, name: str, password: str) -> str:
         """What the cookie is to hold. Raises PageRefused for a wrong password, and after too many."""
         person = Person(name.strip()[:64], _address(request))
@@ -107,9 +114,18 @@ class Door:
         """So that the form of the login, too, must be ours."""
         return request.cookies.get(self._named(_BEFORE, request), "")
 
+    def attempt(self, request: Request) -> str:
+        """The secret of the login at the identity provider that this browser has begun."""
+        return request.cookies.get(self._named(_ATTEMPT, request), "")
+
+    def give_attempt(self, request: Request, response: Response, secret: str) -> None:
+        """Lax: the provider's page is what sends the browser back."""
+        self._set(request, response, _ATTEMPT, secret, same_site="lax")
+
     def give(self, request: Request, response: Response, token: str) -> None:
         self._set(request, response, _COOKIE, token)
         self._delete(request, response, _BEFORE)
+        self._delete(request, response, _ATTEMPT)
 
     def give_before_login(self, request: Request, response: Response, token: str) -> None:
         self._set(request, response, _BEFORE, token)
@@ -117,13 +133,20 @@ class Door:
     def take(self, request: Request, response: Response) -> None:
         self._delete(request, response, _COOKIE)
 
-    def _set(self, request: Request, response: Response, name: str, token: str) -> None:
+    def _set(
+        self,
+        request: Request,
+        response: Response,
+        name: str,
+        token: str,
+        same_site: Literal["lax", "strict"] = "strict",
+    ) -> None:
         response.set_cookie(
             self._named(name, request),
             token,
             max_age=int(LONGEST.total_seconds()),
             httponly=True,
-            samesite="strict",
+            samesite=same_site,
             secure=is_encrypted(self._settings, request),
         )
 

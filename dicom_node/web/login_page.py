@@ -1,6 +1,7 @@
 """The pages before the login: the login itself, and the first admin of a new node."""
 
 from functools import partial
+from urllib.parse import urlsplit
 
 from anyio import to_thread
 from fastapi import APIRouter
@@ -17,11 +18,13 @@ from dicom_node.web.refused import PageRefused
 
 def make_router(page: Page) -> APIRouter:
     router = APIRouter()
+    oidc = page.settings.oidc
 
     @router.get("/login")
     def login(request: Request) -> Response:
         require_privacy(page.settings, request)
-        return to("/first-admin") if page.first_admin.is_wanted() else _blank(page, request, "login.html")
+        is_new = oidc is None and page.first_admin.is_wanted()
+        return to("/first-admin") if is_new else blank(page, request, "login.html")
 
     @router.post("/login")
     async def come_in(request: Request) -> Response:
@@ -31,7 +34,7 @@ def make_router(page: Page) -> APIRouter:
     @router.get("/first-admin")
     def first_admin(request: Request) -> Response:
         require_privacy(page.settings, request)
-        return _blank(page, request, "first_admin.html") if page.first_admin.is_wanted() else to("/login")
+        return blank(page, request, "first_admin.html") if page.first_admin.is_wanted() else to("/login")
 
     @router.post("/first-admin")
     async def make_first_admin(request: Request) -> Response:
@@ -43,6 +46,10 @@ def make_router(page: Page) -> APIRouter:
         await read_form(request, page.door.cookie(request))
         return await to_thread.run_sync(partial(_go_out, page, request))
 
+    if oidc is not None:
+        from dicom_node.web import provider_page  # and cryptography: 10 MB that few pages need
+
+        router.include_router(provider_page.make_router(page, oidc))
     return router
 
 
@@ -55,21 +62,24 @@ async def _form(page: Page, request: Request) -> Form:
     return await read_form(request, page.door.cookie_before_login(request))
 
 
-def _blank(page: Page, request: Request, name: str, status: int = 200, said: str = "", user: str = "") -> Response:
+def blank(page: Page, request: Request, name: str, status: int = 200, said: str = "", user: str = "") -> Response:
+    """A form to come in by, and why the last try did not do."""
     token = page.door.cookie_before_login(request) or new_token()
-    values = {"csrf": csrf_of(token), "said": said, "user": user, "visitor": None}
+    oidc = page.settings.oidc
+    provider = urlsplit(oidc.issuer).hostname if oidc else None
+    values = {"csrf": csrf_of(token), "said": said, "user": user, "visitor": None, "provider": provider}
     response = page.templates.render(name, values, status)
     page.door.give_before_login(request, response, token)
     return response
 
 
-def _come_in(page: Page, request: Request, form: Form) -> Response:
+def _come_in(page: Page, request: Request, form: Form, path: str = "/") -> Response:
     name = form.get("name", "")
     try:
         token = page.door.come_in(request, name, form.get("password", ""))
     except PageRefused as refused:
-        return _blank(page, request, "login.html", refused.status, refused.sentence, name)
-    response = to("/")
+        return blank(page, request, "login.html", refused.status, refused.sentence, name)
+    response = to(path)
     page.door.give(request, response, token)
     return response
 
@@ -82,8 +92,8 @@ def _make_first_admin(page: Page, request: Request, form: Form) -> Response:
             raise Permanent("the two passwords differ")
         page.first_admin.make(form.get("code", ""), name, password, page.receiver.clock())
     except Permanent as error:
-        return _blank(page, request, "first_admin.html", 403, f"Not made: {error}.", name)
-    return _come_in(page, request, form)
+        return blank(page, request, "first_admin.html", 403, f"Not made: {error}.", name)
+    return _come_in(page, request, form, "/setup")
 
 
 def _go_out(page: Page, request: Request) -> Response:

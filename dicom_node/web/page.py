@@ -7,6 +7,7 @@ from dicom_node.config import Settings
 from dicom_node.receive.intake import Receiver
 from dicom_node.web.door import Door
 from dicom_node.web.first_admin import FirstAdmin
+from dicom_node.web.peer_tests import PeerTests
 from dicom_node.web.templates import Templates
 
 
@@ -20,8 +21,10 @@ class Page:
     door: Door
     first_admin: FirstAdmin
     templates: Templates
+    peer_tests: PeerTests
 
     @classmethod
     def of(cls, settings: Settings, receiver: Receiver, trail: AuditTrail) -> "Page":
         door = Door(settings, receiver.sessions, receiver.clock, trail)
-        return cls(settings, receiver, trail, door, FirstAdmin(receiver.sessions), Templates(settings))
+        first_admin, peer_tests = FirstAdmin(receiver.sessions), PeerTests(settings, receiver.clock)
+        return cls(settings, receiver, trail, door, first_admin, Templates(settings), peer_tests)

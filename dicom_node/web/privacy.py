@@ -4,7 +4,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dicom_node.addresses import is_admitted
+from dicom_node.addresses import is_admitted, is_gateway
 from dicom_node.config import Settings
 from dicom_node.web.refused import PageRefused
 
@@ -35,9 +35,16 @@ def require_privacy(settings: Settings, request: Request) -> None:
     if settings.http_tls is not None:
         return
     is_forwarded = any(name in request.headers for name in _PROXIES_SAY)
-    is_near = request.client is not None and is_admitted(request.client.host, settings.page_plain_http)
+    is_near = request.client is not None and _is_near(settings, request.client.host)
     if not is_near or (is_forwarded and not is_encrypted(settings, request)):
         raise PageRefused(403, _PLAIN_HTTP)
+
+
+def _is_near(settings: Settings, address: str) -> bool:
+    """In a container, what comes to a loopback address of its host comes from there, by the gateway."""
+    at = settings.http_published_at
+    is_of_host = at is not None and at.is_loopback and is_gateway(address)
+    return is_of_host or is_admitted(address, settings.page_plain_http)
 
 
 class GuardedAnswers:

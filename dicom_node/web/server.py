@@ -12,8 +12,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from dicom_node import logs
 from dicom_node.config import Settings
 from dicom_node.errors import Permanent
-from dicom_node.peers import Tls
-from dicom_node.tls import RenewingContext, server_context
+from dicom_node.peers import HttpTls
+from dicom_node.tls import RenewingContext, http_context
+from dicom_node.web.access import HAS_CERTIFICATE
 
 _BACKLOG = 1024
 SILENCE_S = 30  # before a request's headers are here, and after an answer that did not wait for the body
@@ -63,9 +64,9 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-def _renewing_context(tls: Tls) -> ssl.SSLContext:
+def _renewing_context(tls: HttpTls) -> ssl.SSLContext:
     """A context that gives each connection the certificate files as they are then."""
-    renewing, context = RenewingContext(tls, server_context), server_context(tls)
+    renewing, context = RenewingContext(tls, http_context), http_context(tls)
 
     def renew(connection: ssl.SSLSocket | ssl.SSLObject, *_: object) -> None:
         connection.context = renewing.current()
@@ -81,6 +82,8 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        self.app_state = {**self.app_state, HAS_CERTIFICATE: secured is not None and bool(secured.getpeercert())}
         silent = self._addresses_of_the_silent()
         if len(silent) > _MOST_SILENT_IN_ALL or silent.count(self._address) > MOST_SILENT:
             _log.warning("connection_refused", count=len(silent))

@@ -7,16 +7,40 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from dicom_node.web import login_page, study_page, verbs_page, worklist_page
+from dicom_node.web import (
+    account_page,
+    admin_page,
+    destinations_page,
+    login_page,
+    rules_page,
+    setup_page,
+    status_page,
+    study_page,
+    verbs_page,
+    worklist_page,
+)
 from dicom_node.web.page import Page
 from dicom_node.web.privacy import GuardedAnswers
 from dicom_node.web.refused import LoginWanted, PageRefused
+
+_PAGES = (
+    login_page,
+    worklist_page,
+    study_page,
+    verbs_page,
+    destinations_page,
+    status_page,
+    setup_page,
+    rules_page,
+    admin_page,
+    account_page,
+)
 
 
 def add_to(app: FastAPI, page: Page) -> None:
     """Everything that a browser sees of the node."""
     page.first_admin.announce()
-    for module in (login_page, worklist_page, study_page, verbs_page):
+    for module in _PAGES:
         app.include_router(module.make_router(page))
     app.mount("/static", StaticFiles(directory=str(files("dicom_node.web") / "static")))
 

@@ -19,7 +19,7 @@ from dicom_node.receive.intake import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCE
 from dicom_node.receive.refusals import Refusals
 from dicom_node.receive.transfers import Transfers
 from dicom_node.uids import is_uid
-from dicom_node.web.access import RETRY_AFTER, Doorkeeper
+from dicom_node.web.access import HAS_CERTIFICATE, RETRY_AFTER, Doorkeeper
 from dicom_node.web.multipart import BadMultipart
 from dicom_node.web.negotiation import answer_type, boundary_of
 from dicom_node.web.store_response import SERVICE_UNAVAILABLE, encode, http_status
@@ -61,7 +61,8 @@ class _Studies:
     async def store(self, request: Request) -> Response:
         """PS3.18 10.5.1. Raises HTTPException for what is refused as a whole."""
         address = request.client.host if request.client else ""
-        sender = self._doorkeeper.sender_of(request.headers, address)
+        has_certificate = request.scope["state"][HAS_CERTIFICATE]
+        sender = self._doorkeeper.sender_of(request.headers, address, has_certificate=has_certificate)
         media_type = answer_type(request.headers.get("accept", "*/*"))
         boundary = boundary_of(request.headers)
         study = request.path_params.get("study", "")

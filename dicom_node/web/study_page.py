@@ -62,9 +62,9 @@ def make_router(page: Page) -> APIRouter:
 
 
 def _facts(page: Page, view: StudyView) -> Demographics:
-    """Of the film that is shown: what the page says of the patient is said by that image."""
+    """Of the film that is shown: what the page says of the patient is said by that image, or was when it was here."""
     if view.film is None:
-        return Demographics()
+        return Demographics(patient_id=view.study.patient_id, accession_number=view.study.accession_number)
     try:
         return read_demographics(page.receiver.store.open(view.film.path))
     except (NodeError, OSError):

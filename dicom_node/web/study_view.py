@@ -8,11 +8,13 @@ from sqlmodel import Session, col, select
 
 from dicom_node.attention import maps_from_png
 from dicom_node.deliveries import reports_of
+from dicom_node.failures import SEEN
 from dicom_node.flags import Flag, flags_from_json
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
+from dicom_node.operator import resendable
 from dicom_node.orders import is_closed
 from dicom_node.sentences import find_sentences
-from dicom_node.states import CLOSED, DRAFTING_JOB_STATES, JobState
+from dicom_node.states import CLOSED, DRAFTING_JOB_STATES, DeliveryState, JobState
 from dicom_node.timeline import Moment, StudyStatus, current_job, study_status, timeline
 from dicom_node.web.marked import Piece, mark_flagged
 from dicom_node.web.stages import Course, Stage, stages_of
@@ -43,7 +45,9 @@ class StudyView:
     moments: Sequence[Moment]
     film: Instance | None  # what was drafted, or what can be looked at
     notices: Sequence[str]
+    resendable: frozenset[int]  # the deliveries of the newest draft that may be sent again
     may_retry: bool
+    may_acknowledge: bool
     may_withdraw: bool
 
 
@@ -65,7 +69,9 @@ def view_study(session: Session, study: Study) -> StudyView:
         timeline(session, study),
         _film(instances, reports),
         _notices(session, study, instances),
-        may_retry=status.where in (JobState.FAILED, JobState.SKIPPED),
+        _resendable(session, study),
+        may_retry=status.where in (JobState.FAILED, SEEN, JobState.SKIPPED),
+        may_acknowledge=status.where == JobState.FAILED,
         may_withdraw=standing or session.exec(drafting).first() is not None,
     )
 
@@ -76,15 +82,22 @@ def instances_of(session: Session, study: Study) -> Sequence[Instance]:
     return session.exec(ours.order_by(col(Instance.id))).all()
 
 
+def _resendable(session: Session, study: Study) -> frozenset[int]:
+    """Without what waits for its first attempt."""
+    found = resendable(session, study)
+    return frozenset(each.id or 0 for each in found if each.state != DeliveryState.PENDING or each.attempts)
+
+
 def _draft(session: Session, report: Report) -> Draft:
     flags = flags_from_json(report.flags)
+    is_film_here = session.get_one(Instance, report.instance_id).removed_at is None
     deliveries = session.exec(select(Delivery).where(Delivery.report_id == report.id).order_by(col(Delivery.id))).all()
     return Draft(
         report=report,
         revision=session.get_one(Job, report.job_id).revision,
         pieces=mark_flagged(report.findings, flags),
         flags=flags,
-        attended=_attended(report),
+        attended=_attended(report) if is_film_here else (),
         deliveries=deliveries,
     )
 
@@ -111,11 +124,14 @@ def _course(session: Session, study: Study, instances: Sequence[Instance], job: 
 
 
 def _film(instances: Sequence[Instance], reports: Sequence[Report]) -> Instance | None:
-    drafted = (each for each in instances if reports and each.id == reports[-1].instance_id)
-    return next(drafted, next((each for each in instances if each.has_pixels), None))
+    here = [each for each in instances if each.removed_at is None]
+    drafted = (each for each in here if reports and each.id == reports[-1].instance_id)
+    return next(drafted, next((each for each in here if each.has_pixels), None))
 
 
 def _notices(session: Session, study: Study, instances: Sequence[Instance]) -> list[str]:
     patients = {each.patient_key for each in instances if each.patient_key}
     said = [_TWO_PATIENTS] if len(patients) > 1 else []
+    if study.images_removed_at is not None:
+        said.append(f"The images were removed on {study.images_removed_at:%Y-%m-%d}: the timeline says why.")
     return [*said, f"{CLOSED[0].upper()}{CLOSED[1:]}."] if is_closed(session, study) else said

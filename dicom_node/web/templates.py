@@ -1,7 +1,7 @@
 """The page's HTML: Jinja templates that escape whatever they are given."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,7 +27,8 @@ class Templates:
             lstrip_blocks=True,
         )
         zone = ZoneInfo(settings.time_zone)
-        self._environment.filters.update(time=_clock_of(zone), day=_day, pn=shown_name)
+        self._environment.filters.update(time=_clock_of(zone), hour=_hour_of(zone), day=_day, pn=shown_name)
+        self._environment.filters.update(bytes=_bytes, lasting=_lasting)
         said = {"node": settings.ae_title, "zone": settings.time_zone, "version": software_version()}
         self._environment.globals.update(**said, synthetic=SYNTHETIC, caption=CAPTION)
 
@@ -37,6 +38,27 @@ class Templates:
 
 def _clock_of(zone: ZoneInfo) -> Callable[[datetime], str]:
     return lambda at: f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def _hour_of(zone: ZoneInfo) -> Callable[[datetime], str]:
+    return lambda at: f"{at.astimezone(zone):%H:%M}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:  # or it would be rounded to 1e+03
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _lasting(time: timedelta) -> str:
+    """The two largest units."""
+    minutes, seconds = divmod(max(0, int(time.total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{number} {unit}" for number, unit in zip((days, hours, minutes, seconds), "dhms", strict=True) if number]
+    return " ".join(parts[:2]) or "0 s"
 
 
 def _day(date: str) -> str:

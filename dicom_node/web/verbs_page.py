@@ -1,4 +1,7 @@
-"""What a person may do to a study: try it again, or withdraw its drafts. The timeline says who it was."""
+"""What a person may do to a study: try or send it again, leave a failure as it is, withdraw its drafts.
+
+The timeline says who it was.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,29 +14,46 @@ from starlette.responses import Response
 
 from dicom_node.demographics import shown_name
 from dicom_node.errors import Permanent
-from dicom_node.operator import retry
+from dicom_node.failures import acknowledge
+from dicom_node.models import Study
+from dicom_node.operator import resend, resendable, retry
 from dicom_node.web.forms import Form, read_form
 from dicom_node.web.login_page import to
 from dicom_node.web.page import Page
 from dicom_node.web.refused import PageRefused
-from dicom_node.web.study_rows import visit_study
+from dicom_node.web.study_rows import delivery_of, visit_study
 from dicom_node.withdrawal import withdraw
 
 _LONGEST_REASON = 200
-Verb = Callable[[Session, str], object]  # the second is who asks
+Verb = Callable[[Session, Study, str], object]  # the last is who asks
 
 
 def make_router(page: Page) -> APIRouter:
     router = APIRouter(prefix="/studies/{study_id:int}")
 
+    async def act(request: Request, study_id: int, verb: Verb) -> Response:
+        await read_form(request, page.door.cookie(request))
+        return await to_thread.run_sync(partial(_act, page, request, study_id, verb))
+
     @router.post("/retry")
     async def again(study_id: int, request: Request) -> Response:
-        await read_form(request, page.door.cookie(request))
+        now = page.receiver.clock()
+        return await act(request, study_id, lambda session, _, by: retry(session, study_id, now, by=by))
 
-        def verb(session: Session, by: str) -> object:
-            return retry(session, study_id, page.receiver.clock(), by=by)
+    @router.post("/acknowledge")
+    async def leave(study_id: int, request: Request) -> Response:
+        now = page.receiver.clock()
+        return await act(request, study_id, lambda session, _, by: acknowledge(session, study_id, now, by=by))
 
-        return await to_thread.run_sync(partial(_act, page, request, study_id, verb))
+    @router.post("/deliveries/{delivery_id:int}/resend")
+    async def send_again(study_id: int, delivery_id: int, request: Request) -> Response:
+        def verb(session: Session, study: Study, by: str) -> object:
+            to = delivery_of(session, study, delivery_id)
+            if to not in resendable(session, study):  # of an older draft: the newest one's bytes are not meant
+                raise Permanent(f"study {study_id}: this delivery cannot be sent again now")
+            return resend(session, study_id, to.destination, page.receiver.clock(), kind=to.kind, by=by)
+
+        return await act(request, study_id, verb)
 
     @router.get("/withdraw")
     def ask(study_id: int, request: Request) -> Response:
@@ -48,7 +68,7 @@ def make_router(page: Page) -> APIRouter:
     async def take_back(study_id: int, request: Request) -> Response:
         reason = _reason(await read_form(request, page.door.cookie(request)))
 
-        def verb(session: Session, by: str) -> object:
+        def verb(session: Session, _: Study, by: str) -> object:
             return withdraw(session, page.settings, study_id, reason, page.receiver.clock(), by=by)
 
         return await to_thread.run_sync(partial(_act, page, request, study_id, verb))
@@ -60,8 +80,8 @@ def _act(page: Page, request: Request, study_id: int, verb: Verb) -> Response:
     visitor = page.door.operator(request)
     try:
         with page.receiver.sessions.begin() as session:
-            visit_study(page, session, visitor, study_id, is_change=True)
-            verb(session, visitor.person.name)
+            study = visit_study(page, session, visitor, study_id, is_change=True)
+            verb(session, study, visitor.person.name)
     except Permanent as error:
         raise PageRefused(409, f"Nothing was done. {error}.") from error
     return to(f"/studies/{study_id}")

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, func, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from dicom_node.demographics import fold, shown_name
+from dicom_node.failures import SEEN, needs_person
 from dicom_node.models import Instance, Job, Report, Study, Transition
 from dicom_node.states import ACTIVE_JOB_STATES, UNCHANGED, JobState, StudyState
 from dicom_node.timeline import StudyStatus, study_status
@@ -21,6 +22,7 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "all": (),
     "under way": (StudyState.RECEIVING, *ACTIVE_JOB_STATES),
     "failed": (JobState.FAILED,),
+    "seen": (SEEN,),
     "skipped": (JobState.SKIPPED,),
     "done": (JobState.DONE,),
 }
@@ -94,7 +96,8 @@ def _is_in(name: str) -> list[ColumnElement[bool]]:
     states = FILTERS[name]
     if not states:
         return []
-    has_job = col(Study.id).in_(select(Job.study_id).where(col(Job.state).in_(states)))
+    of_jobs = [JobState.FAILED if state == SEEN else state for state in states]
+    has_job = col(Study.id).in_(select(Job.study_id).where(col(Job.state).in_(of_jobs)))
     may_be = or_(has_job, col(Study.state) == StudyState.RECEIVING) if StudyState.RECEIVING in states else has_job
     return [may_be, _where().in_(states)]
 
@@ -104,8 +107,9 @@ def _where() -> ColumnElement[str]:
     job = aliased(Job)
     is_withdrawn = exists(select(Report.id).where(Report.job_id == job.id, col(Report.withdrawn_at).is_not(None)))
     is_untold = (col(job.state) == JobState.FAILED) & is_withdrawn
+    was_seen = (col(job.state) == JobState.FAILED) & ~needs_person(job)
     current = (
-        select(job.state)
+        select(case((was_seen, SEEN), else_=job.state))
         .where(job.study_id == Study.id, or_(is_untold, col(job.reason).not_like(f"{UNCHANGED}%")))
         .order_by(case((is_untold, 0), else_=1), col(job.revision).desc())
         .limit(1)

@@ -23,6 +23,8 @@ def make_router(page: Page) -> APIRouter:
                 return Response(status_code=NOTHING_NEW)
             found = read_worklist(session, wanted)
         renews = "hx-request" in request.headers
+        if not renews:  # which goes on showing what the person has asked for
+            page.trail.searched(visitor.person, wanted.words)
         name = "_worklist.html" if renews else "worklist.html"
         said = {"visitor": visitor, "wanted": wanted, "found": found, "change": newest, "filters": FILTERS}
         return page.templates.render(name, said)

@@ -10,17 +10,19 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
+import alembic.command
 import pytest
 from doubles import NOON, FrozenClock
 from pydantic import SecretStr
 from rows import add_delivery, add_job, add_report, all_of, receive
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 from stored_files import whole_files
 from waiting import LONG_S, wait_until
 
+from dicom_node import database
 from dicom_node.backup import objects
 from dicom_node.backup.making import back_up
-from dicom_node.backup.manifest import read_manifest
+from dicom_node.backup.manifest import read_manifest, sha256_of
 from dicom_node.backup.restoring import restore
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_empty_schema, make_sessions, open_database, require_current_schema
@@ -143,14 +145,29 @@ def all_of_heartbeats(engine: Engine) -> int:
 def test_a_backup_of_an_older_schema_is_brought_to_the_newest(
     settings: Settings, postgres_engine: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
-    """What schema 0008 added is in no backup, so that one of it is one of 0007, too."""
     fill(settings, make_sessions(postgres_engine))
     back_up(settings, postgres_engine, tmp_path / "backup", FrozenClock())
-    change_manifest(tmp_path / "backup", schema="0007")
+    make_older(tmp_path / "backup", postgres_engine, "0007")
     make_empty_schema(postgres_engine, "head")
     restore(elsewhere, postgres_engine, tmp_path / "backup", FrozenClock())
     require_current_schema(postgres_engine)
     assert len(all_of(make_sessions(postgres_engine), Report)) == 1
+
+
+def make_older(folder: Path, engine: Engine, schema: str) -> None:
+    """Write the rows of a backup of PostgreSQL as the program of an older schema would have."""
+    with engine.begin() as connection:
+        alembic.command.downgrade(database._alembic(connection), schema)
+    (state,) = folder.glob("state-*")
+    for file in state.glob("*.csv"):
+        file.unlink()
+    with engine.connect() as connection:
+        server = connection.connection.driver_connection
+        assert server is not None
+        for table in set(inspect(engine).get_table_names()) - {"alembic_version", "heartbeat"}:
+            with server.cursor() as cursor, cursor.copy(f"COPY {table} TO STDOUT (FORMAT csv, HEADER)") as rows:
+                (state / f"{table}.csv").write_bytes(b"".join(rows))
+    change_manifest(folder, schema=schema, sha256={file.name: sha256_of(file) for file in state.iterdir()})
 
 
 def test_a_backup_of_a_newer_program_is_refused(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
@@ -160,7 +177,7 @@ def test_a_backup_of_a_newer_program_is_refused(settings: Settings, sqlite_engin
         restore(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
 
 
-def change_manifest(folder: Path, **changes: str) -> None:
+def change_manifest(folder: Path, **changes: object) -> None:
     file = folder / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 

@@ -40,6 +40,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, re.Pattern[str]]] = {
     },
     "ParticipantObjectIDTypeCode": CODED,
     "ParticipantObjectName": {},
+    "ParticipantObjectQuery": {},
     "ParticipantObjectDescription": {},
     "Accession": {"Number": TEXT},
     "SOPClass": {"UID?": TEXT, "NumberOfInstances": NUMBER},
@@ -51,7 +52,7 @@ CHILDREN: Mapping[str, str] = {
     "EventIdentification": "EventID (EventTypeCode )*(EventOutcomeDescription )?",
     "ActiveParticipant": "(RoleIDCode )*",
     "AuditSourceIdentification": "(AuditSourceTypeCode )*",
-    "ParticipantObjectIdentification": "ParticipantObjectIDTypeCode ParticipantObjectName "
+    "ParticipantObjectIdentification": "ParticipantObjectIDTypeCode (ParticipantObjectName|ParticipantObjectQuery) "
     "(ParticipantObjectDescription )*",
     "ParticipantObjectDescription": "(Accession )*(SOPClass )*",
 }

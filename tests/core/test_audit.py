@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 import xml.etree.ElementTree as ET
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -30,8 +31,13 @@ from dicom_node.audit_messages import (
     application_activity,
     instances_accessed,
     instances_transferred,
+    peer_tested,
+    query,
     security_alert,
+    study_deleted,
+    study_exported,
     user_authentication,
+    user_changed,
 )
 
 NODE = Process("CXRNODE", 17)
@@ -51,6 +57,13 @@ EVERY_MESSAGE = {
     "logout": user_authentication(NODE, NOON, ANNA, LOGOUT),
     "look": instances_accessed(NODE, NOON, ANNA, "1.2.3", "CANARY-ID", is_change=False),
     "change": instances_accessed(NODE, NOON, ANNA, "1.2.3", "", is_change=True),
+    "search": query(NODE, NOON, ANNA, "canary"),
+    "list": query(NODE, NOON, ANNA, ""),
+    "user": user_changed(NODE, NOON, ANNA, "berta"),
+    "peer": peer_tested(NODE, NOON, ANNA, "PACS main"),
+    "no peer": peer_tested(NODE, NOON, ANNA, "RIS main", "nothing listens there"),
+    "deleted": study_deleted(NODE, NOON, "1.2.3", "CANARY-ID"),
+    "exported": study_exported(NODE, NOON, ANNA, "1.2.3", "CANARY-ID"),
     "transfer without a Patient ID": instances_transferred(NODE, NOON, MODALITY, Transfer("1.2.3", "", {DX: 1})),
 }
 
@@ -72,8 +85,11 @@ def test_whatever_strangers_say_the_message_is_one_line_by_the_schema(title: str
         instances_transferred(NODE, NOON, sender, transfer),
         user_authentication(NODE, NOON, person, LOGIN, words),
         instances_accessed(NODE, NOON, person, words, patient, is_change=True),
+        query(NODE, NOON, person, words),
+        user_changed(NODE, NOON, person, words),
+        peer_tested(NODE, NOON, person, words, patient),
     )
-    assert [violations(message) for message in messages] == [[]] * 4
+    assert [violations(message) for message in messages] == [[]] * 7
     assert all(len(message.splitlines()) == 1 for message in messages)
 
 
@@ -133,6 +149,28 @@ def test_a_look_at_a_study_says_who_looked_from_where_at_which_study_of_which_pa
     assert [each.get("UserIsRequestor") for each in (person, node)] == ["true", "false"]
     found = [each.get("ParticipantObjectID") for each in message.findall("ParticipantObjectIdentification")]
     assert found == ["1.2.3", "CANARY-ID"]
+
+
+def test_a_search_says_who_looked_for_what() -> None:
+    message = ET.fromstring(EVERY_MESSAGE["search"])
+    assert codes(message, "EventIdentification/EventID") == ["110112"]
+    assert b64decode(message.findtext(".//ParticipantObjectQuery") or "") == b"canary"
+    assert [each.get("UserID") for each in message.findall("ActiveParticipant")] == ["anna", "17"]
+
+
+def test_a_change_of_who_may_come_in_says_who_made_it_and_of_whom() -> None:
+    message = ET.fromstring(EVERY_MESSAGE["user"])
+    assert [codes(message, f"EventIdentification/{each}") for each in ("EventID", "EventTypeCode")] == [
+        ["110113"],
+        ["110137"],
+    ]
+    (user,) = message.findall("ParticipantObjectIdentification")
+    assert user.get("ParticipantObjectID") == "berta"
+
+
+def test_a_test_of_a_peer_that_failed_says_why() -> None:
+    message = ET.fromstring(EVERY_MESSAGE["no peer"])
+    assert message.findtext(".//EventOutcomeDescription") == "nothing listens there"
 
 
 def test_a_login_that_failed_says_so() -> None:

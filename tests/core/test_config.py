@@ -8,8 +8,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
+from sqlalchemy import make_url
 
-from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
+from dicom_node.config import CONFIG_FILE_VARIABLE, SECRETS_FOLDER_VARIABLE, Settings
 from dicom_node.errors import Permanent
 from dicom_node.peers import DicomDestination
 
@@ -142,6 +143,39 @@ def test_secrets_do_not_show() -> None:
     settings = Settings(database_url="postgresql+psycopg://u:CANARY@h/d", broker_url="redis://:CANARY@h")
     assert "CANARY" not in f"{settings!r} {settings}"
     assert settings.sqlalchemy_url == "postgresql+psycopg://u:CANARY@h/d"
+
+
+@pytest.fixture
+def secrets_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    monkeypatch.setenv(SECRETS_FOLDER_VARIABLE, str(folder))
+    return folder
+
+
+def test_secrets_are_read_from_files(secrets_folder: Path) -> None:
+    (secrets_folder / "dicom_node_metrics_token").write_text("CANARY-CANARY-CANARY\n")
+    token = Settings().metrics_token
+    assert token is not None
+    assert token.get_secret_value() == "CANARY-CANARY-CANARY"
+
+
+def test_a_variable_goes_before_a_secret_file(secrets_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (secrets_folder / "dicom_node_ae_title").write_text("FILE")
+    monkeypatch.setenv("DICOM_NODE_AE_TITLE", "VARIABLE")
+    assert Settings().ae_title == "VARIABLE"
+
+
+def test_a_folder_of_secrets_that_is_absent_is_an_error(secrets_folder: Path) -> None:
+    secrets_folder.rmdir()
+    with pytest.raises(Permanent, match="expected a folder"):
+        Settings()
+
+
+def test_the_password_of_the_database_needs_no_escaping() -> None:
+    settings = Settings(database_url="postgresql+psycopg://node@db/node", database_password="a p@ss/w:ord%$1#")
+    assert make_url(settings.sqlalchemy_url).password == "a p@ss/w:ord%$1#"
+    assert "p@ss" not in f"{settings!r} {settings}"
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,20 @@ from typer.main import get_command
 from dicom_node.cli import app
 from dicom_node.config import Settings
 from dicom_node.peers import (
+    Alarms,
+    AuditSyslog,
+    Channel,
     Completeness,
     DicomDestination,
     DicomSource,
     Hl7Paths,
+    HttpTls,
     MllpDestination,
+    Oidc,
     Peer,
     PeerAddress,
     PullRule,
+    Retention,
     Tls,
 )
 
@@ -35,10 +41,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
         Completeness,
         DicomSource,
         PullRule,
+        Retention,
+        Channel,
+        Alarms,
         Hl7Paths,
         DicomDestination,
         MllpDestination,
         Tls,
+        HttpTls,
+        Oidc,
+        AuditSyslog,
     ],
 )
 def test_every_setting_is_described_as_the_code_describes_it(model: type[BaseModel]) -> None:

@@ -24,7 +24,7 @@ from dicom_node.doctor import command
 from dicom_node.doctor.command import diagnose
 from dicom_node.doctor.diagnosis import Diagnosis, Verdict
 from dicom_node.models import Transition
-from dicom_node.peers import DicomDestination, DicomSource, MllpDestination, Peer, Tls
+from dicom_node.peers import Channel, DicomDestination, DicomSource, MllpDestination, Peer, Tls
 from integration.simulators.inbox import read_receipts
 from integration.simulators.pacs import LoopbackPacs, PacsFault
 from integration.simulators.ris import LoopbackRis, answer_with, keep_silent
@@ -95,6 +95,16 @@ def _mixed(tmp_path: Path) -> Tls:
     return Tls(certificate=one.certificate, key=other.key, ca=one.ca)
 
 
+def _of_a_later_release(tmp_path: Path) -> Path:
+    """A data folder with such a database."""
+    engine = open_database(Settings(data_dir=tmp_path / "later"))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('9999')"))
+    engine.dispose()
+    return tmp_path / "later"
+
+
 # What is broken → the line of the table that says so, words that it is said in, and words of the fix.
 BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, str]] = {
     "a data folder that is a file": (
@@ -134,11 +144,17 @@ BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, st
         "cannot be used",
         "set database_url right",
     ),
-    "a database without tables": (
-        lambda s, tmp: {"data_dir": tmp / "new"},
+    "a database of a later release": (
+        lambda s, tmp: {"data_dir": _of_a_later_release(tmp)},
         "database",
-        "schema is at revision None",
-        "dicom-node migrate",
+        "schema is at revision 9999",
+        "run that release",
+    ),
+    "somebody to tell by a service that is none": (
+        lambda s, tmp: {"notify": (Channel(name="oncall", url=SecretStr("nonsense://token")),)},
+        "notify oncall",
+        "Apprise does not know the service",
+        "write its url as Apprise does",
     ),
     "a broker that is away": (
         lambda s, tmp: {"broker_url": SecretStr(f"redis://127.0.0.1:{free_port()}/0")},
@@ -252,6 +268,11 @@ def test_a_clock_that_was_set_back_is_found_by_the_newest_row(changed: Changed, 
         session.add(Transition(row_kind="study", row_id=study.id, at=at, old="", new="receiving", reason=""))
     diagnosis = found(changed(), "clock")
     assert (diagnosis.verdict, "the clock was set back" in diagnosis.words) == (Verdict.FAULT, True)
+
+
+def test_a_database_without_tables_is_no_fault_yet(changed: Changed, tmp_path: Path) -> None:
+    diagnosis = found(changed(data_dir=tmp_path / "new"), "database")
+    assert (diagnosis.verdict, diagnosis.words) == (Verdict.WARNING, "sqlite answers, and has no tables yet")
 
 
 def test_a_schema_of_before_is_told_from_none(changed: Changed) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, event
 
 from dicom_node.config import Settings
 from dicom_node.database import SCHEMA_REVISION, Sessions, make_sessions
+from dicom_node.failures import acknowledge
 from dicom_node.lifecycle import advance, note
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.models import Heartbeat, Series
@@ -99,6 +100,14 @@ def test_what_waits_is_counted_with_the_age_of_the_oldest(scraper: Scraper, sess
         ("old-pacs", "sr", "pending"): 1,
     }
     assert scraper["waits_for_person"] == {("job",): 1, ("delivery",): 1, ("commitment",): 0, ("pull",): 0}
+
+
+def test_a_failure_that_a_person_has_seen_waits_for_nobody(scraper: Scraper, sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = add_job(session, state=JobState.FAILED)
+        add_delivery(session, add_report(session, job), state=DeliveryState.FAILED)
+        acknowledge(session, job.study_id, NOON)
+    assert set(scraper["waits_for_person"].values()) == {0}
 
 
 def test_what_came_in_is_counted_from_the_first_look_on_and_once(scraper: Scraper, sessions: Sessions) -> None:

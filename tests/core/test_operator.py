@@ -5,15 +5,15 @@ from datetime import timedelta
 import pytest
 from doubles import NOON
 from rows import add_delivery, add_job, add_report, add_study, all_of, only
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 from waiting import in_threads
 
 from dicom_node.database import Sessions
 from dicom_node.deliveries import may_have_arrived
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
-from dicom_node.models import Delivery, Job, Transition
-from dicom_node.operator import retry
+from dicom_node.models import Delivery, Job, Study, Transition
+from dicom_node.operator import resend, resendable, retry
 from dicom_node.settlement import settle_job
 from dicom_node.states import UNCHANGED, DeliveryState, JobState
 
@@ -86,7 +86,7 @@ def test_a_delivery_that_fails_while_an_operator_resends_is_not_lost(postgres_se
             add_delivery(session, report, state="failed")
             sending = add_delivery(session, report, destination="ris", state="sending", attempts=1)
             study_id, job_id = only_study(session, report.job_id), report.job_id
-        works = [lambda s=study_id: resend(postgres_sessions, s), lambda d=sending: fail(postgres_sessions, d)]
+        works = [lambda s=study_id: resend_failed(postgres_sessions, s), lambda d=sending: fail(postgres_sessions, d)]
         in_threads(lambda w=works: w.pop()(), 2)
         with postgres_sessions() as session:
             job = session.get_one(Job, job_id)
@@ -94,7 +94,90 @@ def test_a_delivery_that_fails_while_an_operator_resends_is_not_lost(postgres_se
             assert job.state == JobState.FAILED or not failed
 
 
-def resend(sessions: Sessions, study_id: int) -> None:
+def add_sent(session: Session, *, job_state: str = "done", **states: str) -> int:
+    """A study whose draft was sent to destinations that are called so, with these states. Returns its number."""
+    report = add_report(session, add_job(session, state=job_state))
+    sent = {"ack_code": "0000", "attempts": 3, "due_at": LATER + timedelta(hours=1)}
+    for name, state in states.items():
+        add_delivery(session, report, destination=name, state=state, payload=name.encode(), **sent)
+    return only_study(session, report.job_id)
+
+
+def test_what_a_peer_has_is_sent_to_it_again_as_the_same_bytes(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study_id = add_sent(session, pacs="delivered", ris="delivered")
+        assert resend(session, study_id, "pacs", LATER, by="anna") == "sends sr to pacs"
+    pacs, ris = all_of(sessions, Delivery)
+    assert (pacs.state, pacs.attempts, pacs.due_at, pacs.payload) == ("pending", 0, LATER, b"pacs")
+    assert may_have_arrived(pacs)  # also while it waits, so that a withdrawal tells it
+    assert ris.state == "delivered"
+    assert only(sessions, Job).state == "reported"
+    assert all_of(sessions, Transition)[-1].reason == "anna asked to send it to pacs"
+
+
+def test_what_waits_for_its_next_attempt_is_sent_now(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        resend(session, add_sent(session, job_state="reported", pacs="pending"), "pacs", LATER)
+    pacs = only(sessions, Delivery)
+    assert (pacs.state, pacs.attempts, pacs.due_at) == ("pending", 3, LATER)
+
+
+def test_one_of_two_that_failed_is_sent_again_and_the_study_stays_failed(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study_id = add_sent(session, job_state="failed", pacs="failed", ris="failed")
+        resend(session, study_id, "pacs", LATER)
+        assert only_job(session).state == "failed"
+        pacs = session.exec(select(Delivery).order_by(col(Delivery.id))).first()
+        assert pacs is not None
+        arrive(session, pacs)
+        assert only_job(session).state == "failed"
+        resend(session, study_id, "ris", LATER)
+        assert only_job(session).state == "reported"
+
+
+def test_one_kind_alone_is_sent_again(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        report = add_report(session, add_job(session, state="done"))
+        for kind in ("sr", "pdf"):
+            add_delivery(session, report, kind=kind, state="delivered", payload=b"it")
+        resend(session, only_study(session, report.job_id), "pacs", LATER, kind="pdf")
+    assert [each.state for each in all_of(sessions, Delivery)] == ["delivered", "pending"]
+
+
+@pytest.mark.parametrize("state", ["sending", "committed", "cancelled"])
+def test_what_cannot_be_sent_again_is_refused(state: str, sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        study_id = add_sent(session, pacs=state)
+        assert resendable(session, session.get_one(Study, study_id)) == []
+        with pytest.raises(Permanent, match="nothing that is for pacs can be sent now"):
+            resend(session, study_id, "pacs", LATER)
+
+
+def test_a_draft_that_was_withdrawn_is_not_sent_again_but_what_tells_so_is(sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        report = add_report(session, add_job(session, state="failed"), withdrawn_at=NOON)
+        add_delivery(session, report, state="delivered")
+        add_delivery(session, report, kind="rejection", state="failed")
+        resend(session, only_study(session, report.job_id), "pacs", LATER)
+    assert [each.state for each in all_of(sqlite_sessions, Delivery)] == ["delivered", "pending"]
+
+
+def test_a_study_without_a_draft_has_nothing_to_send(sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session, pytest.raises(Permanent, match="it has no draft that could be sent"):
+        resend(session, add_job(session, state="failed").study_id, "pacs", LATER)
+
+
+def arrive(session: Session, delivery: Delivery) -> None:
+    for state in (DeliveryState.SENDING, DeliveryState.DELIVERED):
+        advance(session, delivery, state, now=NOON)
+    settle_job(session, delivery, NOON)
+
+
+def only_job(session: Session) -> Job:
+    return session.exec(select(Job)).one()
+
+
+def resend_failed(sessions: Sessions, study_id: int) -> None:
     with sessions.begin() as session:
         retry(session, study_id, NOON)
 

@@ -11,11 +11,17 @@ from rows import all_of, only, receive
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Instance
+from dicom_node.receive import digests
 from dicom_node.receive.digests import Digests
 from dicom_node.receive.intake import Receiver
 from dicom_node.storage import InstanceStore
 
 GO_ON = threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def quiet_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "QUIET_S", 0.0)
 
 
 @pytest.fixture
@@ -36,12 +42,26 @@ def test_every_object_gets_the_digest_of_its_data_set(receiver: Receiver) -> Non
     assert made == [sha256(dx_bytes(SOPInstanceUID=f"1.2.{number}")).hexdigest() for number in range(3)]
 
 
-def test_nothing_is_made_while_an_object_comes_in(receiver: Receiver) -> None:
+def test_nothing_is_made_while_an_object_comes_in(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "QUIET_S", 0.001)
     keep_films(receiver, 1)
     coming = receiver.store.begin(b"")
     Digests(receiver).fill(GO_ON)
     assert only(receiver.sessions, Instance).sha256 == ""
     coming.discard()
+
+
+def test_nothing_is_made_between_the_objects_of_a_sender(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "QUIET_S", 60.0)
+    keep_films(receiver, 1)
+    Digests(receiver).fill(GO_ON)
+    assert only(receiver.sessions, Instance).sha256 == ""
+
+
+def test_more_objects_than_are_written_at_once_all_get_theirs(receiver: Receiver) -> None:
+    keep_films(receiver, 51)
+    Digests(receiver).fill(GO_ON)
+    assert all(each.sha256 for each in all_of(receiver.sessions, Instance))
 
 
 def test_a_file_that_cannot_be_read_is_told_once_and_holds_up_no_other(
@@ -50,8 +70,8 @@ def test_a_file_that_cannot_be_read_is_told_once_and_holds_up_no_other(
     keep_films(receiver, 2)
     gone, _ = all_of(receiver.sessions, Instance)
     receiver.store.open(gone.path).unlink()
-    digests = Digests(receiver)
-    digests.fill(GO_ON)
-    digests.fill(GO_ON)
+    filling = Digests(receiver)
+    filling.fill(GO_ON)
+    filling.fill(GO_ON)
     assert [bool(each.sha256) for each in all_of(receiver.sessions, Instance)] == [False, True]
     assert caplog.text.count("file_unreadable") == 1

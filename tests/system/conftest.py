@@ -4,8 +4,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from page_house import chromium, house
 from sqlalchemy import Engine, text
 from tiny_model import write_tiny_model
+
+__all__ = ["chromium", "house"]  # fixtures
 
 
 @pytest.fixture(scope="session")

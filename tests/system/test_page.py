@@ -1,151 +1,15 @@
-"""The page in a real browser, before a real node: a film is sent, followed, tried again and withdrawn.
+"""The page in a real browser, before a real node: a film is sent, followed, tried again and withdrawn."""
 
-PAGE_PICTURES=FOLDER keeps the pictures that are taken, for README and for whoever wants to look.
-"""
-
-import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from house import Node, require, storescu, wait_until
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-from waiting import free_port
+from page_house import NARROW, WAIT_MS, WIDE, House, is_wider_than_the_screen, picture, tab
+from playwright.sync_api import Browser, expect
 
-from dicom_node.access.users import add_user
-from dicom_node.clock import utc_now
-from dicom_node.models import Access
-from integration.simulators.pacs import LoopbackPacs
-from integration.simulators.ris import LoopbackRis, acknowledge, answer_with
-from workers.phantom.case import Case, Finding, Kind, Side, Size
-from workers.phantom.film import film_dataset
-from workers.phantom.habits import Habits
+from integration.simulators.ris import acknowledge, answer_with
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-
-PASSWORD = "correct horse battery"
-WAIT_MS = 120_000  # for a draft, on a slow machine
-FILM = Case(2, findings=(Finding(Kind.PACEMAKER, Side.RIGHT), Finding(Kind.EFFUSION, Side.LEFT, Size.MODERATE)))
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 640, "height": 450}  # the same screen at 200 %
-
-
-@dataclass
-class House:
-    """A node with its PACS and RIS, and where its page is."""
-
-    node: Node
-    ris: LoopbackRis
-    url: str
-    folder: Path
-    films: int = 0
-
-    def send_film(self) -> int:
-        """Returns the study's number."""
-        self.films += 1
-        names = {"accession_number": f"A{self.films:05}", "studied_at": datetime(2026, 3, 1, 9, self.films, tzinfo=UTC)}
-        film = film_dataset(Case(self.films + 1, findings=FILM.findings), Habits(), **names)
-        file = self.folder / f"{self.films}.dcm"
-        film.save_as(file, enforce_file_format=True)
-        done = storescu(self.node.port, file)
-        assert done.returncode == 0, done.stderr
-        return self.films
-
-    def first_admin_code(self) -> str:
-        lines = self.node.log.read_text(encoding="utf-8").splitlines()
-        return next((json.loads(line)["code"] for line in lines if '"no_user_yet"' in line), "")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Its first admin is made in the browser, by the code in the log; `viewer` and `operator` are there, too."""
-    require("storescu")
-    folder, port = tmp_path_factory.mktemp("page"), free_port()
-    with LoopbackPacs(folder / "pacs") as pacs, LoopbackRis(folder / "ris") as ris, pytest.MonkeyPatch.context() as env:
-        env.setenv("DICOM_NODE_HTTP_PORT", str(port))
-        node = Node(folder / "node", _settings(pacs.port, ris.port))
-        node.start()
-        try:
-            house = House(node, ris, f"http://127.0.0.1:{port}", folder)
-            wait_until(house.first_admin_code, 60, "the log tells the code for the first admin")
-            _make_first_admin(chromium, house)
-            _make_users(node)
-            yield house
-        finally:
-            node.stop()
-
-
-def _make_first_admin(chromium: Browser, house: House) -> None:
-    page = chromium.new_page(base_url=house.url)
-    page.goto("/")
-    page.get_by_label("Code").fill(house.first_admin_code())
-    page.get_by_label("Name").fill("admin")
-    page.get_by_label("Password, 12 characters or more").fill(PASSWORD)
-    page.get_by_label("The password again").fill(PASSWORD)
-    page.get_by_role("button", name="Make the first admin").click()
-    expect(page.get_by_text("No study has come yet.")).to_be_visible()
-    page.close()
-
-
-def _make_users(node: Node) -> None:
-    with node.sessions().begin() as session:
-        for access in (Access.VIEWER, Access.OPERATOR):
-            add_user(session, access, access, PASSWORD, utc_now())
-
-
-def _settings(pacs_port: int, ris_port: int) -> str:
-    peers = (
-        f'[[pacs]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {pacs_port}\nrejection_notes = true\n'
-        f'[[ris]]\nname = "ris"\nhost = "127.0.0.1"\nport = {ris_port}\ncancellations = true\n'
-    )
-    return f"idle_timeout_s = 0.5\nretry_after_s = 0.5\n{peers}"
-
-
-@contextmanager
-def tab(chromium: Browser, house: House, name: str = "operator", **options: object) -> Iterator[Page]:
-    """A tab of somebody who is logged in. Nothing that the browser blocks or fails to load goes unnoticed."""
-    context = chromium.new_context(base_url=house.url, viewport=WIDE, **options)  # type: ignore[arg-type]
-    page, complaints = context.new_page(), []
-    page.set_default_timeout(WAIT_MS)
-    page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto("/login")
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("Log out")).to_be_visible()
-    yield page
-    assert complaints == []
-    context.close()
-
-
-def _is_complaint(message: ConsoleMessage) -> bool:
-    """A network that was away for a moment is none, nor is what htmx then says."""
-    of_network = ("net::ERR_", "htmx:sendError", "htmx:afterRequest")
-    return message.type == "error" and not any(words in message.text for words in of_network)
-
-
-def picture(page: Page, name: str, folder: Path) -> None:
-    kept = Path(os.environ.get("PAGE_PICTURES", folder))
-    page.screenshot(path=kept / f"{name}.png", full_page=True)
-
-
-def is_wider_than_the_screen(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
 
 def test_a_film_is_followed_without_a_reload_until_both_peers_have_acknowledged_it(

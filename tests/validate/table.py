@@ -59,7 +59,7 @@ def _sections(verdicts: Mapping[str, Verdict], refused: Mapping[str, str]) -> It
     refusals = [
         (kind, str(times), words) for kind, v in sorted(verdicts.items()) for words, times in v.refusals.items()
     ]
-    yield _table(("kind", "drafts", "why"), refusals)
+    yield _table(("kind", "drafts", "why"), refusals) if refusals else "No draft.\n"
     yield "\nOn arrival, so that nothing is ever made of them:\n\n"
     yield _table(("file", "why"), refused.items())
 

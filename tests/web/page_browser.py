@@ -64,7 +64,7 @@ class Browser:
             shown = Shown(got.status, said, got.read())
             self._keep(got.headers.get_all("Set-Cookie") or [])
         if follow and shown.status == 303:
-            return self.get(shown.headers["location"])
+            return self.get(shown.headers["location"].partition("#")[0])
         return shown
 
     def _keep(self, headers: list[str]) -> None:

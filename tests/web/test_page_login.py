@@ -29,7 +29,8 @@ def test_whoever_reads_the_log_makes_the_first_admin_once(
         fields = {"name": "Anna", "password": PASSWORD, "again": PASSWORD}
         wrong = browser.post("/first-admin", csrf=asked.csrf, code="a guess", **fields)
         assert (wrong.status, all_of(node.sessions, User)) == (403, [])
-        assert "Worklist" in browser.post("/first-admin", csrf=wrong.csrf, code=code, **fields).text
+        made = browser.post("/first-admin", csrf=wrong.csrf, code=code, **fields)
+        assert "<h1>Set-up</h1>" in made.text
         other = Browser(port)
         refused = other.post("/first-admin", csrf=other.get("/login").csrf, code=code, **fields)
         assert "there is a user already" in refused.text

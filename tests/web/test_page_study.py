@@ -11,7 +11,7 @@ from PIL import Image
 from rows import add_delivery, add_job, add_report, add_study, all_of, receive
 
 from dicom_node.config import Settings
-from dicom_node.models import Delivery, Job
+from dicom_node.models import Delivery, Job, Study
 from dicom_node.receive.intake import Receiver
 from dicom_node.states import DeliveryState, JobState, StudyState
 
@@ -99,6 +99,44 @@ def test_an_operator_tries_again_and_the_timeline_names_the_person(
 
 
 @pytest.mark.usefixtures("drafted")
+def test_an_operator_sends_one_delivery_again(page: int, node: Receiver) -> None:
+    browser = logged_in(page, "operator")
+    before = browser.get("/studies/1")
+    assert before.text.count("Send again") == 2
+    after = browser.post("/studies/1/deliveries/1/resend", csrf=before.csrf).text
+    assert "operator asked to send it to pacs" in after
+    assert [each.state for each in all_of(node.sessions, Delivery)] == [DeliveryState.PENDING, DeliveryState.DELIVERED]
+    assert browser.post("/studies/1/deliveries/9/resend", csrf=before.csrf).status == 404
+
+
+@pytest.mark.usefixtures("drafted")
+def test_what_was_sent_of_an_older_draft_is_not_sent_again(page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        job = add_job(session, session.get_one(Study, 1), state=JobState.DONE, revision=2)
+        add_delivery(session, add_report(session, job), state=DeliveryState.DELIVERED)
+    browser = logged_in(page, "operator")
+    shown = browser.get("/studies/1")
+    assert shown.text.count("Send again") == 1
+    refused = browser.post("/studies/1/deliveries/1/resend", csrf=shown.csrf)
+    assert (refused.status, "this delivery cannot be sent again now" in refused.text) == (409, True)
+
+
+@pytest.mark.usefixtures("failed")
+def test_an_operator_leaves_a_failure_as_it_is(page: int, node: Receiver) -> None:
+    browser = logged_in(page, "operator")
+    before = browser.get("/studies/1")
+    assert '/studies/1"' in browser.get("/?where=failed").text
+    after = browser.post("/studies/1/acknowledge", csrf=before.csrf).text
+    assert "seen by operator" in after
+    assert "Seen, leave it" not in after
+    assert "Try again" in after
+    assert "No study is failed." in browser.get("/?where=failed").text
+    assert '/studies/1"' in browser.get("/?where=seen").text
+    again = browser.post("/studies/1/acknowledge", csrf=before.csrf)
+    assert (again.status, "that was not seen before" in again.text) == (409, True)
+
+
+@pytest.mark.usefixtures("drafted")
 def test_an_operator_withdraws_with_a_reason(page: int, node: Receiver) -> None:
     browser = logged_in(page, "operator")
     asked = browser.get("/studies/1/withdraw")
@@ -117,8 +155,9 @@ def test_a_viewer_looks_and_does_nothing(page: int, node: Receiver) -> None:
     shown = browser.get("/studies/1")
     assert "Try again" not in shown.text
     assert "Withdraw" not in shown.text
+    assert "Send again" not in shown.text
     assert browser.get("/studies/1/withdraw").status == 403
-    for verb in ("retry", "withdraw"):
+    for verb in ("retry", "acknowledge", "deliveries/1/resend", "withdraw"):
         refused = browser.post(f"/studies/1/{verb}", csrf=shown.csrf, reason="because")
         assert (refused.status, "This needs the role operator; yours is viewer." in refused.text) == (403, True)
     assert [job.state for job in all_of(node.sessions, Job)] == [JobState.FAILED]

@@ -1,10 +1,11 @@
 """The worklist: where studies are, what is found, and that it lives."""
 
 import itertools
+from base64 import b64encode
 
 import pytest
 from doubles import NOON, FrozenClock
-from page_browser import logged_in, page_of
+from page_browser import audited_when, logged_in, page_of
 from rows import add_job, add_report, add_study, receive
 from sqlmodel import Session, select
 from waiting import wait_until
@@ -20,11 +21,13 @@ from dicom_node.timeline import study_status
 from dicom_node.uids import derive_uid
 from dicom_node.web.worklist import FILTERS, PAGE_SIZE, Wanted, newest_change, read_worklist
 
-JOBS = (
-    *((state, "", False) for state in JobState),
-    (JobState.SKIPPED, f"{UNCHANGED}: revision 1", False),
-    (JobState.FAILED, "", True),
-    (JobState.REPORTED, "", True),
+JOBS = (  # state, reason, whether the draft was withdrawn, whether somebody has seen the failure
+    *((state, "", False, False) for state in JobState),
+    (JobState.SKIPPED, f"{UNCHANGED}: revision 1", False, False),
+    (JobState.FAILED, "", True, False),
+    (JobState.FAILED, "", False, True),
+    (JobState.FAILED, "", True, True),
+    (JobState.REPORTED, "", True, False),
 )
 
 
@@ -36,8 +39,9 @@ def add_every_course(session: Session) -> None:
         if sum(job[0] in drafting for job in course) > 1:
             continue
         study = add_study(session, state=state)
-        for revision, (job_state, reason, is_withdrawn) in enumerate(course, 1):
-            job = add_job(session, study, revision=revision, state=job_state, reason=reason)
+        for revision, (job_state, reason, is_withdrawn, is_seen) in enumerate(course, 1):
+            seen_at = NOON if is_seen else None
+            job = add_job(session, study, revision=revision, state=job_state, reason=reason, seen_at=seen_at)
             if is_withdrawn:
                 add_report(session, job, withdrawn_at=NOON, withdrawal_reason="wrong film")
 
@@ -48,7 +52,7 @@ def test_the_filters_agree_with_the_status_of_every_study(sessions: Sessions) ->
     with sessions() as session:
         statuses = [study_status(session, study) for study in session.exec(select(Study)).all()]
         for name, states in FILTERS.items():
-            pages = (read_worklist(session, Wanted(name, page=number)).lines for number in range(1, 9))
+            pages = (read_worklist(session, Wanted(name, page=number)).lines for number in range(1, 15))
             listed = {line.status.study_id for lines in pages for line in lines}
             assert listed == {each.study_id for each in statuses if not states or each.where in states}, name
         counts = read_worklist(session, Wanted()).counts
@@ -117,6 +121,16 @@ def test_a_study_is_on_the_page_by_its_patients_name_soon_after_it_came(page: in
     assert "CANARY-ACC" in shown or "images may still come" in shown
     assert "No study is found by these words." in browser.get("/?q=somebody").text
     assert "No study is failed." in browser.get("/?where=failed").text
+
+
+def test_whoever_looks_for_a_study_is_in_the_audit_trail(page: int, settings: Settings) -> None:
+    browser = logged_in(page)
+    browser.get("/?q=somebody")
+    words = b64encode(b"somebody").decode()
+    trail = audited_when(settings, f"<ParticipantObjectQuery>{words}</ParticipantObjectQuery>")
+    browser.get("/?change=older", HX_Request="true")  # goes on showing the same
+    browser.post("/logout", csrf=browser.get("/status").csrf)
+    assert trail.count('"110112"') == audited_when(settings, '"110123"').count('"110112"') == 2
 
 
 def test_a_page_that_renews_itself_gets_what_is_new_and_nothing_else(page: int, node: Receiver) -> None:

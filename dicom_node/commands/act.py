@@ -1,0 +1,49 @@
+"""Commands of an operator: what is stuck goes on, what is wrong is taken back."""
+
+from typing import Annotated
+
+import typer
+
+from dicom_node.clock import utc_now
+from dicom_node.commands.terminal import StudyNumber, opened_rows, say
+from dicom_node.config import Settings
+from dicom_node.failures import acknowledge as acknowledge_failure
+from dicom_node.operator import resend as resend_draft
+from dicom_node.operator import retry as retry_study
+from dicom_node.withdrawal import withdraw as withdraw_drafts
+
+
+def retry(study: StudyNumber) -> None:
+    """Try a failed or skipped study again; a failed delivery resends the same bytes."""
+    with opened_rows(Settings()) as sessions, sessions.begin() as session:
+        what = retry_study(session, study, utc_now())
+    say(f"study {study}: {what}")
+
+
+def resend(
+    study: StudyNumber,
+    destination: Annotated[str, typer.Argument(help="The name of a PACS or RIS in the settings.")],
+) -> None:
+    """Send the newest draft of a study to one destination now, as the same bytes, also if it has it."""
+    with opened_rows(Settings()) as sessions, sessions.begin() as session:
+        what = resend_draft(session, study, destination, utc_now())
+    say(f"study {study}: {what}")
+
+
+def acknowledge(study: StudyNumber) -> None:
+    """Take a failed study off the list of those that need a person; it stays failed, and in its timeline."""
+    with opened_rows(Settings()) as sessions, sessions.begin() as session:
+        what = acknowledge_failure(session, study, utc_now())
+    say(f"study {study}: {what}")
+
+
+def withdraw(
+    study: StudyNumber,
+    reason: Annotated[str, typer.Option(help="Why, in words for the timeline.")],
+) -> None:
+    """Withdraw the drafts of a study: what is pending stops, PACS and RIS that take it are told not to use them."""
+    settings = Settings()
+    with opened_rows(settings) as sessions, sessions.begin() as session:
+        sentences = withdraw_drafts(session, settings, study, reason, utc_now())
+    for sentence in sentences:
+        say(f"study {study}: {sentence}")

@@ -1,0 +1,159 @@
+"""`dicom-node export`: what was received and what was sent of a study, as files with a manifest.
+
+No name of a file says who the patient is; what is in them does.
+"""
+
+import json
+import os
+import pwd
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from sqlmodel import Session, col, select
+
+from dicom_node.audit import AuditTrail
+from dicom_node.audit_messages import Person
+from dicom_node.clock import Clock
+from dicom_node.config import Settings
+from dicom_node.database import Sessions
+from dicom_node.errors import InvalidHeader, Permanent
+from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
+from dicom_node.states import MESSAGES
+from dicom_node.storage import InstanceStore
+from dicom_node.timeline import timeline
+
+MANIFEST = "manifest.json"
+_THIS_MACHINE = "127.0.0.1"
+_Text = tuple[str, str, bytes]  # name below the folder, what it is, content
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file of an export."""
+
+    name: str  # below the folder
+    what: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass
+class Manifest:
+    """What an export holds, and what it could not."""
+
+    study: int
+    exported_at: str  # ISO 8601, UTC
+    files: list[ExportedFile] = field(default_factory=list)
+    removed: int = 0  # objects that were removed when their time was up
+    missing: int = 0  # objects whose file should be there, and is not
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What is read before anything is written: no transaction is open while files are copied."""
+
+    study: Study
+    instances: Sequence[Instance]
+    texts: Sequence[_Text]
+
+
+def export_study(settings: Settings, sessions: Sessions, study_id: int, folder: Path, clock: Clock) -> Manifest:
+    """Fill a new folder. It has its name when all of it is written; the audit trail has it before.
+
+    Raises Permanent where there is no such study, the folder is there already, or it cannot be written.
+    """
+    if folder.exists():
+        raise Permanent(f"{folder} is there already, and nothing is overwritten")
+    part = folder.with_name(f"{folder.name}.part")
+    with sessions() as session:
+        content = _read(session, study_id)
+    _tell_audit(settings, content.study, clock)
+    try:
+        part.mkdir(mode=0o700, parents=True)
+        manifest = _write(InstanceStore(settings.instances_dir), content, part, clock().isoformat())
+        part.rename(folder)
+    except FileExistsError as error:
+        raise Permanent(f"{part} is left of an export that was cut short: remove it") from error
+    except OSError as error:
+        raise Permanent(f"{folder} cannot be written: {error.strerror or type(error).__name__}") from error
+    return manifest
+
+
+def _read(session: Session, study_id: int) -> _Content:
+    study = session.get(Study, study_id)
+    if study is None:
+        raise Permanent(f"study {study_id} does not exist: `dicom-node status` lists those that do")
+    instances = select(Instance).join(Series).where(Series.study_id == study_id).order_by(col(Instance.id))
+    return _Content(study, session.exec(instances).all(), (*_sent(session, study), *_told(session, study)))
+
+
+def _write(store: InstanceStore, content: _Content, folder: Path, exported_at: str) -> Manifest:
+    manifest = Manifest(content.study.id or 0, exported_at)
+    (folder / "received").mkdir()
+    for instance in content.instances:
+        _write_received(store, instance, folder, manifest)
+    for name, what, said in content.texts:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(said)
+        manifest.files.append(_described(folder, name, what))
+    (folder / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=2), encoding="utf-8")
+    return manifest
+
+
+def _write_received(store: InstanceStore, instance: Instance, folder: Path, manifest: Manifest) -> None:
+    name = f"received/{instance.id}.dcm"
+    try:
+        shutil.copyfile(store.open(instance.path), folder / name)
+    except (InvalidHeader, FileNotFoundError):
+        manifest.removed += instance.removed_at is not None
+        manifest.missing += instance.removed_at is None
+        return
+    manifest.files.append(_described(folder, name, f"object {instance.id}, as {instance.calling_ae} sent it"))
+
+
+def _sent(session: Session, study: Study) -> Iterator[_Text]:
+    """What was encoded for destinations, whether they took it or not."""
+    of_study = select(Delivery).join(Report).join(Job).where(Job.study_id == study.id)
+    encoded = of_study.where(col(Delivery.payload).is_not(None)).order_by(col(Delivery.id))
+    for each in session.exec(encoded):
+        ending = "hl7" if each.kind in MESSAGES else "dcm"
+        words = f"{each.kind} for {each.destination}: {each.state} {each.ack_code}".rstrip()
+        yield f"sent/{each.id}-{each.destination}-{each.kind}.{ending}", words, each.payload or b""
+
+
+def _told(session: Session, study: Study) -> Iterator[_Text]:
+    reports = select(Report).join(Job).where(Job.study_id == study.id).order_by(col(Report.id))
+    for report in session.exec(reports):
+        yield (
+            f"drafts/{report.id}.txt",
+            f"draft of {report.model_name} {report.model_version}",
+            report.findings.encode(),
+        )
+    lines = [f"{moment.at.isoformat()}  {moment.what}\n" for moment in timeline(session, study)]
+    yield "timeline.txt", "what happened to the study", "".join(lines).encode()
+
+
+def _described(folder: Path, name: str, what: str) -> ExportedFile:
+    content = (folder / name).read_bytes()
+    return ExportedFile(name, what, len(content), sha256(content).hexdigest())
+
+
+def _tell_audit(settings: Settings, study: Study, clock: Clock) -> None:
+    trail = AuditTrail(settings.audit_dir, settings.ae_title, clock)
+    trail.started()
+    trail.exported(Person(_user(), _THIS_MACHINE), study.study_instance_uid, study.patient_id)
+    trail.stopped()
+
+
+def _user() -> str:
+    """Who runs this process, by name where the machine knows one."""
+    with suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    return str(os.getuid())

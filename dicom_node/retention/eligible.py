@@ -1,0 +1,82 @@
+"""Which studies' images nobody needs any more: what was begun for them has ended well, and is quiet since long."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, exists
+from sqlmodel import Session, col, select
+
+from dicom_node.errors import OrderConflict
+from dicom_node.models import Commitment, Delivery, Instance, Job, Pull, Report, Series, Study, Transition
+from dicom_node.orders import order_of
+from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
+
+_AT_ONCE = 20
+_ENDED_WELL = (JobState.DONE, JobState.SKIPPED)
+_OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
+_OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.SENDING)
+_OPEN_PULLS = (PullState.PENDING, PullState.PULLING)
+
+
+def find_ended(session: Session, before: datetime, *, but: Collection[int]) -> list[int]:
+    """Some of the studies, by id, that have images and to which nothing has happened since; the oldest first.
+
+    but: those that are left out.
+    """
+    ended = select(Study.id).where(*_has_ended(before), col(Study.id).not_in(but))
+    oldest = ended.order_by(col(Study.last_received_at), col(Study.id)).limit(_AT_ONCE)
+    return [study_id for study_id in session.exec(oldest) if study_id is not None]
+
+
+def take_ended(session: Session, study_id: int, before: datetime) -> Study | None:
+    """One of them, locked, if it still has ended and nobody waits for its images.
+
+    A late image, and who wants another draft, has come first or waits.
+    """
+    study = session.exec(select(Study).where(Study.id == study_id).with_for_update()).one()
+    session.exec(select(Job.id).where(Job.study_id == study_id).with_for_update()).all()
+    is_still = session.exec(select(Study.id).where(Study.id == study_id, *_has_ended(before))).first() is not None
+    return study if is_still and not _is_held(session, study) and not _is_to_commit(session, study) else None
+
+
+def _has_ended(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Of a study. A failure stays until a person has put it right: its images may be needed for that."""
+    jobs, deliveries = select(Job.id).where(Job.study_id == Study.id), select(Delivery.id).join(Report).join(Job)
+    open_delivery = col(Delivery.state).in_(_OPEN_DELIVERIES) | (
+        (col(Delivery.state) == DeliveryState.DELIVERED) & col(Delivery.wants_commitment)
+    )
+    moves, of_job = select(Transition.id).where(Transition.at >= before), col(Job.id) == col(Transition.row_id)
+    instances = select(Instance.id).join(Series).where(Series.study_id == Study.id)
+    is_about = (col(Pull.prior_of) == Study.id) | (col(Pull.study_instance_uid) == Study.study_instance_uid)
+    pulls = select(Pull.id).where(is_about)
+    return (
+        col(Study.state) == StudyState.COMPLETE,
+        col(Study.images_removed_at).is_(None),
+        col(Study.last_received_at) < before,
+        ~exists(jobs.where(col(Job.state).not_in(_ENDED_WELL))),
+        ~exists(deliveries.where(Job.study_id == Study.id, open_delivery)),
+        ~exists(moves.where(Transition.row_kind == "study", Transition.row_id == Study.id)),
+        ~exists(moves.join(Job, of_job).where(Transition.row_kind == "job", Job.study_id == Study.id)),
+        ~exists(pulls.where(col(Pull.state).in_(_OPEN_PULLS))),
+        # Without it an object that comes again could not be known for the same.
+        ~exists(instances.where(Instance.sha256 == "", col(Instance.removed_at).is_(None))),
+    )
+
+
+def _is_held(session: Session, study: Study) -> bool:
+    """An order names another patient: a person will want to see the film."""
+    try:
+        order_of(session, study)
+    except OrderConflict:
+        return True
+    return False
+
+
+def _is_to_commit(session: Session, study: Study) -> bool:
+    """Somebody waits to hear that its objects are safe here."""
+    waiting = select(Commitment.requested).where(col(Commitment.state).in_(_OPEN_COMMITMENTS))
+    wanted = session.exec(waiting).all()
+    if not wanted:
+        return False
+    ours = select(Instance.sop_instance_uid).join(Series).where(Series.study_id == study.id)
+    return any(f'"{uid}"' in each for uid in session.exec(ours) for each in wanted)

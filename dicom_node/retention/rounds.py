@@ -1,0 +1,99 @@
+"""The round that removes images: those whose time is up, and, where the disk is short, the oldest before their time."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session
+
+from dicom_node import logs
+from dicom_node.audit import AuditTrail
+from dicom_node.config import Settings
+from dicom_node.errors import StorageFull
+from dicom_node.receive.intake import Receiver
+from dicom_node.retention.eligible import find_ended
+from dicom_node.retention.removal import give_up_images, instances_with_files, remove_files
+
+_LOOK_EVERY_S = 600.0
+_MOST_REFUSED = 500  # at one look: it costs more the more they are
+_YOUNGEST = timedelta(hours=1)  # removed before its time: who is about to look at it may
+
+_log = logs.get("retention")
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """Why images may go."""
+
+    ended_before: datetime
+    words: str
+    makes_room: bool = False  # it is for room that they go
+
+
+class Retention:
+    """For one thread; several processes may do it at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        receiver: Receiver,
+        trail: AuditTrail,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wanted = settings.retention
+        self._receiver = receiver
+        self._trail = trail
+        self._timer = timer
+        self._look_at = timer()
+        self._refused: set[int] = set()  # at this look: somebody needs them, or they make no room
+
+    def go_round(self) -> bool:
+        """Remove the images of one study, if it is time to look for one. True: there may be more."""
+        if self._timer() < self._look_at:
+            return False
+        try:
+            is_busy = remove_files(self._receiver.sessions, self._receiver.store, self._trail) or self._give_one_up()
+        except (OSError, StorageFull) as error:  # the disk fails: the rows know what is still to go
+            _log.error("files_not_removed", error=type(error).__name__)
+            is_busy = False
+        if not is_busy:
+            self._look_at = self._timer() + _LOOK_EVERY_S
+            self._refused.clear()
+        return is_busy
+
+    def _give_one_up(self) -> bool:
+        for reason in self._reasons():
+            while len(self._refused) < _MOST_REFUSED and (ended := self._find(reason)):
+                for study_id in ended:
+                    if self._give_up(study_id, reason):
+                        return True
+                    self._refused.add(study_id)
+        return False
+
+    def _find(self, reason: _Reason) -> list[int]:
+        with self._receiver.sessions() as session:
+            return find_ended(session, reason.ended_before, but=self._refused)
+
+    def _reasons(self) -> Iterator[_Reason]:
+        now, wanted = self._receiver.clock(), self._wanted
+        if wanted.days is not None:
+            words = f"it ended more than {wanted.days} days ago"
+            yield _Reason(now - timedelta(days=wanted.days), words)
+        if self._receiver.store.free_bytes() < wanted.free_bytes:
+            words = "little of the disk is free, and it was the oldest that had ended"
+            yield _Reason(now - _YOUNGEST, words, makes_room=True)
+
+    def _give_up(self, study_id: int, reason: _Reason) -> bool:
+        now = self._receiver.clock()
+        with self._receiver.sessions.begin() as session:
+            if reason.makes_room and not self._would_make_room(session, study_id):
+                return False
+            count = give_up_images(session, study_id, ended_before=reason.ended_before, now=now, why=reason.words)
+        if count:
+            _log.info("images_removed", study=study_id, count=count)
+        return count > 0
+
+    def _would_make_room(self, session: Session, study_id: int) -> bool:
+        """Not where a backup on the same disk has second names of the files: without end, nothing would come of it."""
+        return any(self._receiver.store.is_only_name(each.path) for each in instances_with_files(session, study_id))
