@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint peers bench-receive bench-idle kill-test power-cut outages attack fuzz validate conformance phantom-model compose-check clean
+.PHONY: demo test lint peers bench-receive bench-idle bench-hl7 kill-test power-cut outages attack fuzz validate conformance phantom-model compose-check clean
 
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
@@ -45,6 +45,9 @@ validate: $(VENV)/installed-dev peers  ## Every kind of object before every vali
 bench-idle: $(VENV)/installed-dev  ## What idle associations take, and how many begin in a second
 	$(BIN)/python tests/bench/idle_bench.py
 
+bench-hl7: $(VENV)/installed-dev  ## How many orders a second the HL7 port takes, each committed before its AA
+	$(BIN)/python tests/bench/hl7_bench.py
+
 bench-receive: $(VENV)/installed-dev peers  ## Receiving beside DCMTK, Orthanc and pynetdicom; BENCH="--repetitions 3", FOLDER=disk, WRITE=1
 	$(BIN)/python tests/bench/receive_bench.py $(if $(FOLDER),--folder $(FOLDER)) $(if $(WRITE),--write) $(BENCH)
 
@@ -67,7 +70,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@touch $@
 
 compose-check:  ## docker compose for real: films in, one SR and one ORU of each out; KILL=1 lets each service die meanwhile
-	@$(PYTHON) tests/deploy/compose_check.py $(if $(KILL),--kill)
+	@$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) tests/deploy/compose_check.py $(if $(KILL),--kill)
 
 clean:
 	rm -rf $(VENV) var build *.egg-info

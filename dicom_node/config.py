@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import Permanent
 from dicom_node.peers import (
@@ -48,6 +49,7 @@ from dicom_node.states import DeliveryKind
 
 CONFIG_FILE_VARIABLE = "DICOM_NODE_CONFIG"
 SECRETS_FOLDER_VARIABLE = "DICOM_NODE_SECRETS"
+_DRIVERS = ("postgresql+psycopg", "sqlite")
 
 
 class Settings(BaseSettings):
@@ -217,6 +219,13 @@ class Settings(BaseSettings):
         description="Least level that is logged. DEBUG adds libraries' own words, which may name patients.",
     )
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and _driver_of(url) not in _DRIVERS:
+            raise ValueError(f"expected a URL that begins with {'://… or '.join(_DRIVERS)}://…")
+        return url
+
     @field_validator("time_zone")
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
@@ -332,6 +341,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         secrets = SecretsSettingsSource(settings_cls, _secrets_folder())
         return init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, _config_file())
+
+
+def _driver_of(url: SecretStr) -> str:
+    """Empty for what is no URL: SQLAlchemy's own words would quote a part of the password."""
+    try:
+        return make_url(url.get_secret_value()).drivername
+    except (ArgumentError, ValueError):
+        return ""
 
 
 # The variables that name the file and the folder are all that is read from the environment outside pydantic.

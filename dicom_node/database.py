@@ -4,8 +4,9 @@ A commit is on disk when it returns: SQLite by synchronous=FULL, PostgreSQL by i
 """
 
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +37,7 @@ def open_database(settings: Settings) -> Engine:
         return create_engine(url, pool_pre_ping=True, **_POOL)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, **_POOL)
+    _keep_from_others(Path(engine.url.database or ""))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -140,6 +142,13 @@ def _alembic(connection: Connection) -> "Config":
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     return config
+
+
+def _keep_from_others(file: Path) -> None:
+    """Nodes of before made the database for every account of the machine to read. What SQLite adds has its mode."""
+    for each in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))):
+        with suppress(OSError):  # not there, or not ours
+            each.chmod(stat.S_IMODE(each.stat().st_mode) & ~stat.S_IRWXO)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

@@ -52,11 +52,16 @@ def study_of(session: Session, delivery: Delivery) -> int:
     return session.exec(drafted).one()
 
 
+def was_taken() -> ColumnElement[bool]:
+    """Of a delivery: its peer said once that it has it, whatever became of sending it again."""
+    return col(Delivery.state).in_(ACKNOWLEDGED) | col(Delivery.delivered_at).is_not(None)
+
+
 def may_have_arrived(delivery: Delivery) -> bool:
     """Whether its peer may have the draft: it said so, or it is being sent, or went out once and was not answered."""
     went_out = delivery.has_gone_out or (delivery.payload is not None and not delivery.ack_code)
     return delivery.kind not in WITHDRAWALS and (
-        delivery.state in ACKNOWLEDGED or delivery.state == DeliveryState.SENDING or went_out
+        delivery.state in (*ACKNOWLEDGED, DeliveryState.SENDING) or delivery.delivered_at is not None or went_out
     )
 
 
@@ -95,6 +100,13 @@ def cancel_pending(session: Session, reports: Iterable[Report], now: datetime, r
         advance(session, delivery, DeliveryState.CANCELLED, now=now, reason=reason)
     for delivery in deliveries:  # also where a relay was first: it did not see the others cancelled
         settle_job(session, delivery, now)
+
+
+def have_a_draft(session: Session, reports: Iterable[Report]) -> set[str]:
+    """The destinations that may have one of these drafts, which are not withdrawn."""
+    standing = [report.id for report in reports if report.withdrawn_at is None]
+    sent = session.exec(select(Delivery).where(col(Delivery.report_id).in_(standing)))
+    return {each.destination for each in sent if may_have_arrived(each)}
 
 
 def reports_of(session: Session, study: Study) -> list[Report]:

@@ -89,6 +89,8 @@ def advance(session: Session, row: Row, new: State, *, now: datetime, reason: st
         changes = {"reason": reason, "lease_until": None, **changes}
     if isinstance(row, Job | Delivery):
         changes |= {"seen_at": None}  # whoever has seen a failure has not seen the next
+    if new == DeliveryState.DELIVERED and isinstance(row, Delivery):
+        changes |= {"delivered_at": now}
     statement = update(kind).where(*_unchanged(row)).values(state=new, **changes)
     # Or SQLAlchemy changes the object in memory, also where no row was changed.
     statement = statement.execution_options(synchronize_session=False)

@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from dicom_node.deliveries import ACKNOWLEDGED
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance, note
 from dicom_node.models import Delivery, Job, Report, Study
@@ -14,7 +15,7 @@ from dicom_node.orders import is_closed
 from dicom_node.states import CLOSED, WITHDRAWALS, DeliveryState, JobState
 from dicom_node.timeline import current_job
 
-_RESENDABLE = (DeliveryState.FAILED, DeliveryState.PENDING, DeliveryState.DELIVERED)
+_RESENDABLE = (DeliveryState.FAILED, DeliveryState.PENDING, *ACKNOWLEDGED)
 
 
 def retry(session: Session, study_id: int, now: datetime, *, by: str = "an operator") -> str:
@@ -105,7 +106,7 @@ def _send_now(session: Session, delivery: Delivery, now: datetime, words: str) -
         delivery.due_at = now
         note(session, delivery, now, words)
         return
-    has_it = delivery.state == DeliveryState.DELIVERED
+    has_it = delivery.state in ACKNOWLEDGED
     changes = {"due_at": now, "attempts": 0, "has_gone_out": delivery.has_gone_out or has_it}
     advance(session, delivery, DeliveryState.PENDING, now=now, reason=words, **changes)
 

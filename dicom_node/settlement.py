@@ -7,7 +7,7 @@ from sqlmodel import Session, select
 
 from dicom_node.backoff import next_due
 from dicom_node.config import Settings
-from dicom_node.lifecycle import advance, put_back
+from dicom_node.lifecycle import advance, note, put_back
 from dicom_node.models import Delivery, Job, Report
 from dicom_node.states import CLOSED, SUPERSEDED, WITHDRAWN, DeliveryState, JobState
 
@@ -38,10 +38,14 @@ def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
     session.flush()  # or what the caller has set is read over
     report = session.get_one(Report, delivery.report_id)
     job = session.exec(select(Job).where(Job.id == report.job_id).with_for_update(), execution_options=anew).one()
+    reason = f"delivery to {delivery.destination} failed: {delivery.reason}"
+    if job.state == JobState.FAILED and delivery.state == DeliveryState.FAILED:
+        job.reason = f"{job.reason}; {reason}"
+        session.add(job)
+        note(session, job, now, reason)  # whoever has seen the first failure has not seen this one
     if job.state != JobState.REPORTED:
         return
     if delivery.state == DeliveryState.FAILED:
-        reason = f"delivery to {delivery.destination} failed: {delivery.reason}"
         advance(session, job, JobState.FAILED, now=now, reason=reason)
         return
     of_report = select(Delivery).where(Delivery.report_id == report.id)

@@ -84,7 +84,7 @@ DELIVERY_MOVES: Mapping[State, frozenset[State]] = {
     DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.CANCELLED}),
     # Not committed, or not in time: the same bytes again, until the attempts are used up.
     DeliveryState.DELIVERED: frozenset({DeliveryState.COMMITTED, DeliveryState.PENDING, DeliveryState.FAILED}),
-    DeliveryState.COMMITTED: frozenset(),
+    DeliveryState.COMMITTED: frozenset({DeliveryState.PENDING}),  # its peer has lost it all the same
     DeliveryState.CANCELLED: frozenset(),
 }
 

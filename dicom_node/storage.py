@@ -17,7 +17,7 @@ from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, fsync_folder, is_f
 from dicom_node.spare_files import SpareFiles, make_folders
 
 _PIECE_BYTES = 1024 * 1024
-_ROOM_STEP_BYTES = 1024 * 1024  # what is in flight has more than that set aside
+_ROOM_STEP_BYTES = 128 * 1024  # what is in flight has more than that set aside
 _CUT_SHORT = "cut-short"  # folder of what a crash has left
 _META_GROUP_LENGTH_END = 144  # PS3.10 7.1: preamble, prefix, (0002,0000) with its value of four bytes
 

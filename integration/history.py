@@ -7,7 +7,7 @@ from typing import cast
 from pydicom import dcmread
 from sqlmodel import Session, col, select
 
-from dicom_node.deliveries import ACKNOWLEDGED, may_have_arrived
+from dicom_node.deliveries import may_have_arrived, was_taken
 from dicom_node.models import Delivery, Job, Report
 from dicom_node.states import DeliveryKind
 
@@ -30,7 +30,7 @@ def earlier_delivery(session: Session, delivery: Delivery) -> Delivery | None:
         .join(Job)
         .where(Job.study_id == job.study_id, Job.revision < job.revision, col(Report.withdrawn_at).is_(None))
         .where(Delivery.destination == delivery.destination, Delivery.kind == delivery.kind)
-        .where(col(Delivery.state).in_(ACKNOWLEDGED))
+        .where(was_taken())
     )
     return session.exec(taken.order_by(col(Job.revision).desc())).first()
 
@@ -39,7 +39,7 @@ def sr_of(session: Session, delivery: Delivery) -> SentObject | None:
     """The SR of the same draft: the delivery itself, else the first that a PACS took."""
     srs = select(Delivery).where(Delivery.report_id == delivery.report_id, Delivery.kind == DeliveryKind.SR)
     its_own_first = (col(Delivery.id) == delivery.id).desc()
-    taken = srs.where(col(Delivery.state).in_(ACKNOWLEDGED)).order_by(its_own_first, col(Delivery.id))
+    taken = srs.where(was_taken()).order_by(its_own_first, col(Delivery.id))
     found = session.exec(taken).first()
     return None if found is None else read_sent(found)
 

@@ -16,6 +16,7 @@ from dicom_node.database import Sessions
 from dicom_node.models import Commitment, Delivery, Instance, Job, Report, Series, Study, Transition
 from dicom_node.receive.catalog import Files, register
 from dicom_node.receive.header import read_header
+from dicom_node.receive.intake import files_of
 from dicom_node.states import DeliveryKind
 from dicom_node.storage import InstanceStore, StoredFile
 from dicom_node.uids import derive_uid
@@ -89,7 +90,7 @@ def receive(
     digest = sha256(part10).hexdigest()
     stored = put(store, part10) if store else StoredFile(f"{digest[:2]}/{digest}.dcm", len(part10))
     header = read_header(BytesIO(part10))
-    files = Files(store.sha256, store.holds) if store else Files(lambda file: Path(file.path).stem, lambda _: True)
+    files = files_of(store) if store else Files(lambda file: Path(file.path).stem, lambda _: True, print)
     return session.get_one(Instance, register(session, header, stored, calling_ae=ae, now=now, files=files).instance_id)
 
 

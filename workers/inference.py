@@ -16,7 +16,7 @@ from dicom_node.attention import maps_to_png
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
-from dicom_node.deliveries import add_deliveries, cancel_pending, reports_of
+from dicom_node.deliveries import add_deliveries, cancel_pending, have_a_draft, reports_of
 from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Permanent, Transient
 from dicom_node.flags import Flag, flags_to_json, remark
 from dicom_node.labels import labels_to_json
@@ -107,6 +107,8 @@ def infer(reader: Reader, job_id: int | None = None) -> bool:
 
 
 def _claim(reader: Reader, job_id: int | None) -> Job | None:
+    if reader.ruling is not None and reader.ruling.rules.in_force() is None:
+        return None  # no attempt is counted: the study is not to blame
     if job_id is None and not is_any_due(reader.sessions, Job, reader.clock()):
         return None
     only = () if job_id is None else (col(Job.id) == job_id,)
@@ -188,7 +190,10 @@ def _report(
         stored = remark("draft stored", flags, is_synthetic=reader.writer.identity.is_synthetic)
         if not advance(session, job, JobState.REPORTED, now=now, reason=stored):
             return  # the lease was lost; whoever has it now will answer
-        cancel_pending(session, reports_of(session, session.get_one(Study, job.study_id)), now, SUPERSEDED)
+        earlier = reports_of(session, session.get_one(Study, job.study_id))
+        if only is not None:  # who has an earlier draft must not be left with it
+            only = (*only, *have_a_draft(session, earlier))
+        cancel_pending(session, earlier, now, SUPERSEDED)
         report = _report_row(reader, job, instance, findings=findings, flags=flags, extras=extras)
         report.indication = request.indication
         session.add(report)

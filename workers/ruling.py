@@ -22,6 +22,7 @@ from dicom_node.rules.rule_file import RuleFile
 from dicom_node.rules.verdict import Decision, Verdict, judge
 from dicom_node.states import JobState
 from dicom_node.storage import InstanceStore
+from dicom_node.study_identity import read_identity
 from workers.choice import choose
 from workers.selection import Skipped
 
@@ -82,6 +83,9 @@ class Ruling:
         rules = self.rules.in_force()
         if rules is None:
             raise Transient(f"the rules cannot be asked: {self.rules.fault}")
+        identity = read_identity(self.store.open(instance.path))
+        with self.sessions.begin() as session:
+            identity.remember(session.get_one(Study, job.study_id))  # its order is found by that
         verdict = judge(rules, film_of(self.sessions, self.store, instance))
         return self._write(job, _decision(instance, verdict.rule), verdict)
 

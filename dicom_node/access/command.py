@@ -10,7 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from sqlmodel import Session
 
-from dicom_node.access.users import add_user, change_password, disable_user, find_user, list_users
+from dicom_node.access.users import (
+    add_user,
+    change_password,
+    disable_user,
+    find_user,
+    has_password_elsewhere,
+    list_users,
+)
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import AsJson, print_json
 from dicom_node.config import Settings
@@ -28,7 +35,10 @@ def add(
     role: Annotated[Access, typer.Option(help="viewer looks, operator also retries and withdraws, admin all.")],
 ) -> None:
     """Let somebody in, or in again. The password is asked for; without a terminal it is a line of standard input."""
-    password = _ask_password()
+    with _session() as session:
+        password = "" if has_password_elsewhere(session, name) else None
+    if password is None:
+        password = _ask_password()
     with _session() as session:
         user = add_user(session, name, role, password, utc_now())
     _console.print(f"{user.name} may come in as {user.access}.", markup=False)

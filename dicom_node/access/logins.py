@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import cast
 
-from sqlmodel import Session, col, delete, or_, select
+from sqlmodel import Session, col, delete, or_, select, update
 
 from dicom_node.access.users import checked_name
 from dicom_node.errors import Permanent
@@ -16,12 +16,12 @@ _NOTE_EVERY = timedelta(seconds=30)  # a row is not written for every click
 
 
 def find_person(session: Session, name: str) -> User | None:
-    """Who may log in by this name."""
+    """Who may log in by this name and a password: not who comes in by the identity provider."""
     try:
         user = session.exec(select(User).where(User.name == checked_name(name))).first()
     except Permanent:
         return None
-    return user if user is not None and user.disabled_at is None else None
+    return user if user is not None and user.disabled_at is None and user.subject is None else None
 
 
 def log_in(session: Session, user: User, now: datetime, idle: timedelta) -> str:
@@ -32,16 +32,23 @@ def log_in(session: Session, user: User, now: datetime, idle: timedelta) -> str:
     return token
 
 
-def find_login(session: Session, token: str, now: datetime, idle: timedelta, *, is_active: bool) -> User | None:
-    """Who is logged in by this cookie. is_active: the person did something, it was not the page by itself."""
+def find_login(session: Session, token: str, now: datetime, idle: timedelta) -> tuple[Login, User] | None:
+    """Who is logged in by this cookie. Only reads: strangers' cookies, too, are looked for."""
     login = session.exec(select(Login).where(Login.token_sha256 == _digest(token))).first()
     if login is None or now - login.created_at >= LONGEST or now - login.seen_at >= idle:
         return None
-    if is_active and now - login.seen_at >= _NOTE_EVERY:
-        login.seen_at = now
-        session.add(login)
     user = session.get_one(User, login.user_id)
-    return user if user.disabled_at is None else None
+    return (login, user) if user.disabled_at is None else None
+
+
+def is_note_due(login: Login, now: datetime) -> bool:
+    """Whether it is time to note that the person does something."""
+    return now - login.seen_at >= _NOTE_EVERY
+
+
+def note_active(session: Session, login: Login, now: datetime) -> None:
+    """The person did something, it was not the page by itself. A login that has gone since stays away."""
+    session.exec(update(Login).where(col(Login.id) == login.id).values(seen_at=now))
 
 
 def log_out(session: Session, token: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from unicodedata import normalize
 
 from sqlmodel import Session, col, delete, func, select
 
@@ -13,20 +14,25 @@ _NAME = re.compile(r"[\w][\w.@-]{0,63}")
 
 
 def checked_name(name: str) -> str:
-    """As the table has it. Raises Permanent for what is no name."""
-    found = name.strip().casefold()
+    """As the table has it: letters of another width, and ligatures, make no other name. Raises Permanent for none."""
+    found = normalize("NFKC", name).strip().casefold()
     if not _NAME.fullmatch(found):
         raise Permanent("expected a user name of 1–64 letters, digits and . _ @ -")
     return found
 
 
 def add_user(session: Session, name: str, access: Access, password: str, now: datetime) -> User:
-    """A new person, or one who was disabled and may come in again. Raises Permanent if the name is taken."""
+    """A new person, or one who was disabled and may come in again. Raises Permanent if the name is taken.
+
+    Who comes in by the identity provider keeps the role, and gets no password here: it would outlive the provider's.
+    """
     user = _by_name(session, name)
     if user is not None and user.disabled_at is None:
         raise Permanent(f"user {user.name} is there already")
     user = user or User(name=checked_name(name), access=access, password_hash="", created_at=now)
-    user.access, user.password_hash, user.disabled_at = access, hash_password(password), None
+    if user.subject is None:
+        user.access, user.password_hash = access, hash_password(password)
+    user.disabled_at = None
     session.add(user)
     session.flush()
     return user
@@ -63,13 +69,24 @@ def find_user(session: Session, name: str) -> User:
     return user
 
 
+def has_password_elsewhere(session: Session, name: str) -> bool:
+    """Whether the person is known here by the identity provider. Raises Permanent for what is no name."""
+    user = _by_name(session, name)
+    return user is not None and user.subject is not None
+
+
 def is_empty(session: Session) -> bool:
     """Whether nobody may come in yet."""
     return session.exec(select(func.count(col(User.id)))).one() == 0
 
 
 def change_password(session: Session, user: User, password: str) -> None:
-    """Whoever is logged in by the old one is logged out. Raises Permanent for a password that will not do."""
+    """Whoever is logged in by the old one is logged out.
+
+    Raises Permanent for a password that will not do, and for a person whose password is not here.
+    """
+    if user.subject is not None:
+        raise Permanent(f"the password of user {user.name} is kept by the identity provider")
     user.password_hash = hash_password(password)
     session.add(user)
     _log_out_everywhere(session, user)

@@ -27,11 +27,12 @@ def pull(
     source: Annotated[str, typer.Argument(help="The source's name in the settings.")],
     accession: Annotated[str, typer.Option(help="Pull the studies of this accession number.")] = "",
     study: Annotated[str, typer.Option(help="Pull the study of this Study Instance UID.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Pull a study from a PACS now; without an option, list what still waits there or failed."""
     from dicom_node.pull.command import run
 
-    raise typer.Exit(run(source, Settings(), accession=accession, study=study))
+    raise typer.Exit(run(source, Settings(), accession=accession, study=study, as_json=as_json))
 
 
 def export(
@@ -49,8 +50,8 @@ def export(
         print_json(manifest.as_json())
     else:
         say(f"Wrote {len(manifest.files)} files to {folder}.")
-    if manifest.removed:
-        say(f"{manifest.removed} objects were removed before, when their time was up.")
+        if manifest.removed:
+            say(f"{manifest.removed} objects were removed before, when their time was up.")
     if manifest.missing:
         raise Permanent(f"{manifest.missing} objects have no file any more: they could not be written")
 

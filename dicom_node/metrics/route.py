@@ -13,7 +13,7 @@ from dicom_node.config import Settings
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.refusals import Refusal, Refusals
-from dicom_node.web.access import FROM_ELSEWHERE, is_this_machine
+from dicom_node.web.access import is_from_elsewhere, is_this_machine
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="metrics"'}  # RFC 6750 3
 
@@ -41,7 +41,7 @@ def _require_watcher(settings: Settings, request: Request, refusals: Refusals) -
     """Raises HTTPException 401 or 403."""
     address = request.client.host if request.client else ""
     if settings.metrics_token is None:
-        if not is_this_machine(address) or any(name in request.headers for name in FROM_ELSEWHERE):
+        if not is_this_machine(address) or is_from_elsewhere(request.headers, request.scope["http_version"]):
             _refuse(refusals, 403, "without metrics_token, only this machine may ask", address)
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")

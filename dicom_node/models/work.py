@@ -95,6 +95,7 @@ class Delivery(SQLModel, table=True):
     wants_commitment: bool = False  # ends as COMMITTED, not as DELIVERED
     transaction_uid: str = Field(default="", max_length=64, index=True)  # of the newest request for commitment
     reason: str = ""
+    delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when the peer last said that it has it
     seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when a person acknowledged that it failed
     created_at: datetime = Field(sa_type=UtcDateTime)
 

@@ -1,10 +1,10 @@
 """`dicom-node pull`: a study from a source, now; or what became of those asked for."""
 
-from rich.console import Console
 from rich.table import Table
 from sqlmodel import col, select
 
 from dicom_node.clock import utc_now
+from dicom_node.commands.terminal import print_json, say, show
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent
@@ -16,24 +16,29 @@ from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.states import PullState
 from dicom_node.storage import InstanceStore
 
-_console = Console()
 
-
-def run(name: str, settings: Settings, *, accession: str, study: str) -> int:
+def run(name: str, settings: Settings, *, accession: str, study: str, as_json: bool) -> int:
     """Pull what was named, or list what is not done. Returns the exit status: 1 if not all came."""
     source = _source(name, settings)
     engine = open_database(settings)
     require_current_schema(engine)
     sessions = make_sessions(engine)
     if not accession and not study:
-        _console.print(_table(sessions, source))
+        found = _open_pulls(sessions, source)
+        if as_json:
+            print_json(found)
+        else:
+            show(_table(found))
         return 0
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver = Receiver(store, sessions, utc_now)
     puller = Puller(source, settings, receiver, Intake(receiver))
     pulls = [puller.pull_now(each) for each in _studies(puller, accession, study)]
-    for pull in pulls:
-        _console.print(f"{pull.study_instance_uid}: {pull.state} ({pull.reason})", markup=False, highlight=False)
+    if as_json:
+        print_json([_told(pull) for pull in pulls])
+    else:
+        for pull in pulls:
+            say(f"{pull.study_instance_uid}: {pull.state} ({pull.reason})")
     engine.dispose()
     return 0 if all(pull.state == PullState.DONE for pull in pulls) else 1
 
@@ -54,12 +59,20 @@ def _studies(puller: Puller, accession: str, study: str) -> list[FoundStudy]:
     return found
 
 
-def _table(sessions: Sessions, source: DicomSource) -> Table:
-    """The newest pulls that wait, or that somebody must look at."""
-    table = Table("study", "where", "due (UTC)", "why")
+def _open_pulls(sessions: Sessions, source: DicomSource) -> list[dict[str, str]]:
+    """The newest that wait, or that somebody must look at."""
     open_ones = select(Pull).where(Pull.source == source.name, Pull.state != PullState.DONE)
     with sessions() as session:
-        for pull in session.exec(open_ones.order_by(col(Pull.id).desc()).limit(50)):
-            what = pull.study_instance_uid or f"the prior of study {pull.prior_of}"
-            table.add_row(what, pull.state, f"{pull.due_at:%Y-%m-%d %H:%M:%S}", pull.reason)
+        return [_told(pull) for pull in session.exec(open_ones.order_by(col(Pull.id).desc()).limit(50))]
+
+
+def _told(pull: Pull) -> dict[str, str]:
+    what = pull.study_instance_uid or f"the prior of study {pull.prior_of}"
+    return {"study": what, "where": pull.state, "due": f"{pull.due_at:%Y-%m-%d %H:%M:%S}", "why": pull.reason}
+
+
+def _table(pulls: list[dict[str, str]]) -> Table:
+    table = Table("study", "where", "due (UTC)", "why")
+    for each in pulls:
+        table.add_row(*each.values())
     return table

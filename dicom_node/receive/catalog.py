@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import sqlalchemy
 from pydicom.uid import (
@@ -37,11 +38,12 @@ RADIOGRAPH_SOP_CLASSES = frozenset(
 _STUDY, _SERIES, _INSTANCE = (cast(Table, inspect(model).local_table) for model in (Study, Series, Instance))
 # The study, locked so that completeness and a late instance see each other; and the series, where it is there.
 _PLACE = (
-    select(_STUDY.c.id, _SERIES.c.id, _STUDY.c.images_removed_at)
+    sqlalchemy.select(_STUDY.c.id, _SERIES.c.id, _STUDY.c.state, _STUDY.c.images_removed_at)
     .outerjoin(_SERIES, (_SERIES.c.study_id == _STUDY.c.id) & (_SERIES.c.series_instance_uid == bindparam("series")))
     .where(_STUDY.c.study_instance_uid == bindparam("study"))
     .with_for_update(of=_STUDY)
 )
+_RENEW = update(_STUDY).where(_STUDY.c.id == bindparam("of")).values(last_received_at=bindparam("now"))
 _VARIANTS = (
     sqlalchemy.select(
         _INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes, _INSTANCE.c.sha256, _INSTANCE.c.removed_at
@@ -49,7 +51,8 @@ _VARIANTS = (
     .where(_INSTANCE.c.sop_instance_uid == bindparam("uid"))
     .order_by(_INSTANCE.c.variant)
 )
-_COMES_AGAIN = ("path", "size_bytes", "transfer_syntax_uid", "received_at")  # of a row whose file was gone
+# Of a row whose file was gone. Not when it was received: the last film of a study is the one that is read.
+_COMES_AGAIN = ("path", "size_bytes", "sha256", "transfer_syntax_uid")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Files:
 
     sha256_of: Callable[[StoredFile], str]  # the digest of a data set, where its UID is here already; may raise OSError
     holds: Callable[[str], bool]  # whether the file of a row is there
+    remove: Callable[[str], None]  # a file that no row counts on any more
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,9 @@ def register(
 ) -> Registered:
     """Write the rows of a stored object. The same bytes again change nothing; a late radiograph reopens its study.
 
-    Where the file of the same bytes is gone, this one takes its place: what is acknowledged is here.
+    Where the file of the same bytes is gone or damaged, this one takes its place: what is acknowledged is here.
     """
-    study_id, series_id = _place(session, header, now)
+    study_id, series_id, state = _place(session, header, now)
     values = {
         "series_id": series_id,
         "sop_class_uid": header.sop_class_uid,
@@ -105,6 +109,8 @@ def register(
     registered = _insert_variant(session, study_id, values, stored, files)
     if registered.is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES:
         _keep_open(session, session.get_one(Study, study_id), now)
+    elif state == StudyState.COMPLETE:  # it reopens nothing, but is not removed either as if nobody had sent it
+        session.connection().execute(_RENEW, {"of": study_id, "now": now})
     return registered
 
 
@@ -115,19 +121,55 @@ def _insert_variant(
     while (instance_id := _insert_unless_there(session, _INSTANCE, values)) is None:
         variants = session.connection().execute(_VARIANTS, {"uid": values["sop_instance_uid"]}).all()
         values["variant"], values["sha256"] = len(variants), files.sha256_of(stored)
-        for known_id, path, size_bytes, sha256, removed_at in variants:
-            if values["sha256"] == (sha256 or files.sha256_of(StoredFile(path, size_bytes))):
-                is_here = removed_at is None and files.holds(path)
-                if not is_here:
-                    _put_in_place(session, known_id, values)
-                return Registered(known_id, study_id, is_new=not is_here)
+        for variant in map(_Variant._make, variants):
+            match variant.compare(values, files):
+                case _Found.SAME:
+                    return Registered(variant.id, study_id, is_new=False)
+                case _Found.GONE:
+                    variant.replace(session, values, files)
+                    return Registered(variant.id, study_id, is_new=True)
     return Registered(instance_id, study_id, is_new=True)
 
 
-def _put_in_place(session: Session, instance_id: int, values: dict[str, Any]) -> None:
-    """The row names the new file. The old one, if it is still to go, goes under its own name."""
-    again = {name: values[name] for name in _COMES_AGAIN} | {"removed_at": None}
-    session.connection().execute(update(_INSTANCE).where(_INSTANCE.c.id == instance_id).values(again))
+class _Found(Enum):
+    """What a row of the same UID is to an object that has come."""
+
+    SAME = "the same bytes, on the disk"
+    GONE = "the same bytes, whose file is gone or damaged"
+    OTHER = "other bytes"
+
+
+class _Variant(NamedTuple):
+    """A row of the UID, as `_VARIANTS` reads it."""
+
+    id: int
+    path: str
+    size_bytes: int
+    sha256: str
+    removed_at: datetime | None
+
+    def compare(self, values: dict[str, Any], files: Files) -> _Found:
+        """By the file, not by what the row says of it. Raises OSError where a file without a digest cannot be read."""
+        if self.removed_at is not None or not files.holds(self.path):
+            is_same = self.sha256 == values["sha256"]
+            has_nothing_to_compare = not self.sha256 and self.size_bytes in (0, values["size_bytes"])
+            return _Found.GONE if is_same or has_nothing_to_compare else _Found.OTHER
+        try:
+            digest = files.sha256_of(StoredFile(self.path, self.size_bytes))
+        except OSError:
+            if not self.sha256:
+                raise
+            digest = ""
+        if digest == values["sha256"]:
+            return _Found.SAME
+        return _Found.GONE if self.sha256 == values["sha256"] else _Found.OTHER
+
+    def replace(self, session: Session, values: dict[str, Any], files: Files) -> None:
+        """The row names the new file. The old one goes, if it was on its way already."""
+        again = {name: values[name] for name in _COMES_AGAIN} | {"removed_at": None}
+        session.connection().execute(update(_INSTANCE).where(_INSTANCE.c.id == self.id).values(again))
+        if self.removed_at is not None and self.path:
+            files.remove(self.path)
 
 
 def registered_paths(session: Session) -> frozenset[str]:
@@ -135,28 +177,30 @@ def registered_paths(session: Session) -> frozenset[str]:
     return frozenset(session.exec(select(Instance.path)).all())
 
 
-def _place(session: Session, header: InstanceHeader, now: datetime) -> tuple[int, int]:
-    """The ids of study and series, looked up once in a transaction, which may register many objects of one series."""
+def _place(session: Session, header: InstanceHeader, now: datetime) -> tuple[int, int, str]:
+    """The ids of study and series, and the study's state: looked up once in a transaction, which may register many
+    objects of one series.
+    """
     key = {"study": header.study_instance_uid, "series": header.series_instance_uid}
     known = session.info.setdefault(tuple(key.values()), [])
     if not known:
         known.extend(_place_now(session, header, key, now))
-    return known[0], known[1]
+    return known[0], known[1], known[2]
 
 
-def _place_now(session: Session, header: InstanceHeader, key: dict[str, str], now: datetime) -> tuple[int, int]:
+def _place_now(session: Session, header: InstanceHeader, key: dict[str, str], now: datetime) -> tuple[int, int, str]:
     connection = session.connection()
     found = connection.execute(_PLACE, key).one_or_none()
     if found is None:
         _begin_study(session, header, now)
         found = connection.execute(_PLACE, key).one()
-    study_id, series_id, images_removed_at = found
+    study_id, series_id, state, images_removed_at = found
     if images_removed_at is not None:
         _note_return(session, session.get_one(Study, study_id), now)
     if series_id is None:
         values = {"study_id": study_id, "series_instance_uid": key["series"], "modality": header.modality}
         series_id = _insert_unless_there(session, _SERIES, values) or connection.execute(_PLACE, key).one()[1]
-    return study_id, series_id
+    return study_id, series_id, state
 
 
 def _begin_study(session: Session, header: InstanceHeader, now: datetime) -> None:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import cast
 
 from sqlalchemy import Table, bindparam, inspect, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node import logs
 from dicom_node.models import Instance
@@ -41,8 +42,12 @@ class Digests:
         """Give every row without a digest one, oldest first, until an object comes in. beat: called before each."""
         made = self._made(stop, beat)
         while batch := list(islice(made, _BATCH)):
-            with self._receiver.sessions.begin() as session:
-                session.connection().execute(_WRITE, batch)
+            try:
+                with self._receiver.sessions.begin() as session:
+                    session.connection().execute(_WRITE, batch)
+            except SQLAlchemyError:
+                self._after = min(int(each["of"]) for each in batch) - 1  # made anew when the database is back
+                raise
 
     def _made(self, stop: threading.Event, beat: Callable[[], object]) -> Iterator[dict[str, int | str]]:
         while files := self._next():

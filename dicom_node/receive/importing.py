@@ -11,10 +11,10 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from pydicom.uid import ExplicitVRLittleEndian
-from sqlmodel import col, select
+from sqlmodel import col, select, update
 
 from dicom_node.errors import InvalidHeader
-from dicom_node.models import Instance
+from dicom_node.models import Instance, Series, Study
 from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.intake import (
     CANNOT_UNDERSTAND,
@@ -26,6 +26,7 @@ from dicom_node.receive.intake import (
 )
 from dicom_node.receive.media import MediaFile, Unreadable
 from dicom_node.receive.recognition import HEAD_BYTES, NoObject, Recognised, recognise, refuse_unnamed_compression
+from dicom_node.states import StudyState
 from dicom_node.storage import StoredFile
 
 CALLING_AE = "IMPORT"  # of what is imported: `peers.IMPORT` vouches for it
@@ -81,6 +82,7 @@ def _import(receiver: Receiver, intake: Intake, file: MediaFile) -> Outcome:
     try:
         found = _recognise(file)
         if _is_here(receiver, file, found):
+            _renew(receiver, found)
             return Outcome(file.name, Fate.ALREADY_THERE)
         status = _deposit(intake, file, found)
     except NoObject as error:
@@ -100,6 +102,14 @@ def _recognise(file: MediaFile) -> Recognised:
             content.seek(found.data_set_at)
             refuse_unnamed_compression(content)
     return found
+
+
+def _renew(receiver: Receiver, found: Recognised) -> None:
+    """It was wanted here a moment ago: so it is not removed as if nobody had sent it."""
+    ours = select(Series.study_id).join(Instance).where(Instance.sop_instance_uid == found.sop_instance_uid)
+    complete = (col(Study.id).in_(ours), col(Study.state) == StudyState.COMPLETE)
+    with receiver.sessions.begin() as session:
+        session.execute(update(Study).where(*complete).values(last_received_at=receiver.clock()))
 
 
 def _is_here(receiver: Receiver, file: MediaFile, found: Recognised) -> bool:

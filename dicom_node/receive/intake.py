@@ -126,8 +126,12 @@ class Intake:
             record.stored,
             calling_ae=record.calling_ae,
             now=self._receiver.clock(),
-            files=Files(self._receiver.store.sha256, self._receiver.store.holds),
+            files=files_of(self._receiver.store),
         )
+
+
+def files_of(store: InstanceStore) -> Files:
+    return Files(store.sha256, store.holds, lambda path: store.remove([path]))
 
 
 def _require_what_was_announced(header: InstanceHeader, announced: Announcement) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dicom_node.commands.terminal import AsJson, print_json
 from dicom_node.config import Settings
 from dicom_node.errors import BadRules, Permanent
 
@@ -24,9 +25,15 @@ _EXPLAIN_FILE = "workers.explaining:explain_file"  # the core knows the arms by 
 
 
 @app.command()
-def check(file: Annotated[Path | None, typer.Argument(help="A file; by default that of `rules_file`.")] = None) -> None:
+def check(
+    file: Annotated[Path | None, typer.Argument(help="A file; by default that of `rules_file`.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Say whether a file of rules is good, and what it says. Nothing is changed by that."""
     rules = _rules(Settings(), file)
+    if as_json:
+        print_json([{"rule": rule.name, "takes": rule.conditions, "and_then": rule.effect} for rule in rules])
+        return
     table = Table("rule", "takes", "and then")
     for rule in rules:
         table.add_row(*(Text(words) for words in (rule.name, rule.conditions, rule.effect)))
@@ -38,6 +45,7 @@ def check(file: Annotated[Path | None, typer.Argument(help="A file; by default t
 def ask(
     film: Annotated[Path, typer.Argument(help="A DICOM file.")],
     calling_ae: Annotated[str, typer.Option(help="The AE title that sends it.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Say which rule of `rules_file` would take a film, and why those before it would not."""
     settings = Settings()
@@ -47,6 +55,9 @@ def ask(
         explanation = explain(film, calling_ae=calling_ae, settings=settings, rules=rules)
     except OSError as error:
         raise Permanent(f"{film} cannot be read: {error.strerror}") from error
+    if as_json:
+        print_json(_as_json(explanation))
+        return
     for line in _lines(explanation):
         _console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -58,6 +69,17 @@ def _rules(settings: Settings, file: Path | None) -> "Rules":
     if path is None:
         raise BadRules("rules_file is not set, and no file was named: all that can be read is, for all destinations")
     return read_rules(path, settings.destination_names)
+
+
+def _as_json(explanation: "Explanation") -> dict[str, object]:
+    asked = explanation.verdict.asked if explanation.verdict else ()
+    taker = explanation.verdict.rule if explanation.verdict else None
+    return {
+        "refusal": explanation.refusal,
+        "asked": [{"rule": each.rule.name, "why_not": each.miss} for each in asked],
+        "rule": taker.name if taker else None,
+        "and_then": explanation.verdict.words if explanation.verdict else "",
+    }
 
 
 def _lines(explanation: "Explanation") -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from dicom_node.errors import InvalidHeader
@@ -52,7 +53,7 @@ def read_film(
     Raises InvalidHeader where the file cannot be read, OSError where the disk fails.
     """
     ds = _read(part10)
-    stated = {element: (_text(ds, keyword),) for element, keyword in _TEXTS.items()} | {
+    stated = {element: _values(ds, keyword) for element, keyword in _TEXTS.items()} | {
         Element.MODALITY: (modality,),
         Element.BODY_PART: (body_part,),
         Element.VIEW_POSITION: (view_position,),
@@ -86,7 +87,15 @@ def _items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
 
 
 def _text(ds: Dataset, keyword: str) -> str:
-    """On one line, printable signs alone."""
+    return "".join(_values(ds, keyword)[:1])
+
+
+def _values(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """Each on one line, printable signs alone."""
     value = ds.get(keyword)
+    return tuple(map(_line, value if isinstance(value, MultiValue) else (value,)))
+
+
+def _line(value: object) -> str:
     text = "" if value is None else " ".join(str(value).split())
     return "".join(filter(str.isprintable, text)).strip()[:_LONGEST_VALUE]

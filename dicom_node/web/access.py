@@ -11,14 +11,13 @@ from fastapi import HTTPException
 from dicom_node.addresses import is_admitted
 from dicom_node.config import Settings
 from dicom_node.receive.refusals import Refusal, Refusals
+from dicom_node.web.privacy import is_forwarded
 
 LOCAL_SENDER = "STOW-RS"  # where no clients are named
 RETRY_AFTER = {"Retry-After": "30"}  # seconds, RFC 9110 10.2.3
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="dicom-web"'}  # RFC 6750 3
 HAS_CERTIFICATE = "has_certificate"  # of a request's state: the caller showed one that http_tls.ca vouches for
-# Of a request that comes through a proxy or out of a browser's page: it is not this machine that asks.
-FROM_ELSEWHERE = ("forwarded", "x-forwarded-for", "via", "origin")
 
 
 class Doorkeeper:
@@ -29,14 +28,16 @@ class Doorkeeper:
         self._refusals = refusals
         self._places: Counter[str] = Counter()  # taken, by sender
 
-    def sender_of(self, headers: Mapping[str, str], address: str, *, has_certificate: bool = False) -> str:
+    def sender_of(
+        self, headers: Mapping[str, str], address: str, *, http_version: str = "1.1", has_certificate: bool = False
+    ) -> str:
         """The name of who asks, as rows keep it in the place of a calling AE title."""
         tls = self._settings.http_tls
         if tls is not None and tls.ca is not None and not has_certificate:
             self._refuse(403, "expected a certificate that http_tls.ca vouches for", address=address)
         if self._settings.stow_clients:
             return self._client(headers.get("authorization", ""), address)
-        if not is_this_machine(address) or any(name in headers for name in FROM_ELSEWHERE):
+        if not is_this_machine(address) or is_from_elsewhere(headers, http_version):
             self._refuse(403, "without stow_clients, only this machine may store", address=address)
         return LOCAL_SENDER
 
@@ -70,6 +71,11 @@ class Doorkeeper:
     ) -> NoReturn:
         self._refusals.tell(Refusal("request_refused", address, why, sender, str(status)))
         raise HTTPException(status, why, headers)
+
+
+def is_from_elsewhere(headers: Mapping[str, str], http_version: str) -> bool:
+    """Whether a request comes through a proxy or out of a browser's page: it is not this machine that asks."""
+    return is_forwarded(headers, http_version) or "origin" in headers
 
 
 def is_this_machine(address: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicom_node.access.logins import LONGEST, find_login, find_person, log_in, log_out
+from dicom_node.access.logins import LONGEST, find_login, find_person, is_note_due, log_in, log_out, note_active
 from dicom_node.access.passwords import is_password
 from dicom_node.audit import AuditTrail
 from dicom_node.audit_messages import LOGIN, LOGOUT, Person
@@ -60,12 +60,16 @@ class Door:
         token = self.cookie(request)
         if not token:
             raise LoginWanted
-        with self._sessions.begin() as session:
-            now, is_active = self._clock(), "hx-request" not in request.headers
-            user = find_login(session, token, now, self._idle, is_active=is_active)
-            if user is None:
-                raise LoginWanted
-            return Visitor(Person(user.name, _address(request)), user.access, csrf_of(token))
+        now = self._clock()
+        with self._sessions() as session:
+            found = find_login(session, token, now, self._idle)
+        if found is None:
+            raise LoginWanted
+        login, user = found
+        if "hx-request" not in request.headers and is_note_due(login, now):
+            with self._sessions.begin() as session:
+                note_active(session, login, now)
+        return Visitor(Person(user.name, _address(request)), user.access, csrf_of(token))
 
     def operator(self, request: Request) -> Visitor:
         visitor = self.visitor(request)

@@ -1,5 +1,7 @@
 """What keeps the page's patients private on their way: TLS or no way at all, and headers that browsers obey."""
 
+from collections.abc import Mapping
+
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,7 +10,8 @@ from dicom_node.addresses import is_admitted, is_gateway
 from dicom_node.config import Settings
 from dicom_node.web.refused import PageRefused
 
-_PROXIES_SAY = ("forwarded", "x-forwarded-for", "via")
+_PROXIES_SAY = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "via")
+_PROXIES_SPEAK = "1.0"  # of HTTP: nginx, to what is behind it, unless told otherwise; no browser does
 _PLAIN_HTTP = (
     "The page shows patients' names, so it is not sent over plain HTTP to another machine. Set http_tls, or put a "
     "proxy that speaks HTTPS in front, let it send X-Forwarded-Proto: https, and name its address in page_plain_http "
@@ -30,13 +33,18 @@ def is_encrypted(settings: Settings, request: Request) -> bool:
     return settings.http_tls is not None or request.headers.get("x-forwarded-proto") == "https"
 
 
+def is_forwarded(headers: Mapping[str, str], http_version: str) -> bool:
+    """Whether a request comes through a proxy, as far as one can see."""
+    return http_version == _PROXIES_SPEAK or any(name in headers for name in _PROXIES_SAY)
+
+
 def require_privacy(settings: Settings, request: Request) -> None:
     """Raise PageRefused if others could read the answer on its way."""
     if settings.http_tls is not None:
         return
-    is_forwarded = any(name in request.headers for name in _PROXIES_SAY)
     is_near = request.client is not None and _is_near(settings, request.client.host)
-    if not is_near or (is_forwarded and not is_encrypted(settings, request)):
+    by_proxy = is_forwarded(request.headers, request.scope["http_version"])
+    if not is_near or (by_proxy and not is_encrypted(settings, request)):
         raise PageRefused(403, _PLAIN_HTTP)
 
 

@@ -1,5 +1,7 @@
 """A request of a browser that is answered with a sentence instead of what it asked for."""
 
+REQUEST_TIMEOUT = 408  # RFC 9110 15.5.9: the connection is closed
+
 
 class PageRefused(Exception):
     """status: of HTTP. sentence: for the person, why and what to do; it names no patient."""

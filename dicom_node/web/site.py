@@ -21,7 +21,7 @@ from dicom_node.web import (
 )
 from dicom_node.web.page import Page
 from dicom_node.web.privacy import GuardedAnswers
-from dicom_node.web.refused import LoginWanted, PageRefused
+from dicom_node.web.refused import REQUEST_TIMEOUT, LoginWanted, PageRefused
 
 _PAGES = (
     login_page,
@@ -53,6 +53,10 @@ def add_to(app: FastAPI, page: Page) -> None:
 
     @app.exception_handler(PageRefused)
     def say_no(_: Request, refused: PageRefused) -> Response:
-        return page.templates.render("refused.html", {"sentence": refused.sentence, "visitor": None}, refused.status)
+        said = {"sentence": refused.sentence, "visitor": None}
+        response = page.templates.render("refused.html", said, refused.status)
+        if refused.status == REQUEST_TIMEOUT:
+            response.headers["Connection"] = "close"
+        return response
 
     app.add_middleware(GuardedAnswers)

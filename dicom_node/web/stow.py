@@ -62,7 +62,9 @@ class _Studies:
         """PS3.18 10.5.1. Raises HTTPException for what is refused as a whole."""
         address = request.client.host if request.client else ""
         has_certificate = request.scope["state"][HAS_CERTIFICATE]
-        sender = self._doorkeeper.sender_of(request.headers, address, has_certificate=has_certificate)
+        sender = self._doorkeeper.sender_of(
+            request.headers, address, http_version=request.scope["http_version"], has_certificate=has_certificate
+        )
         media_type = answer_type(request.headers.get("accept", "*/*"))
         boundary = boundary_of(request.headers)
         study = request.path_params.get("study", "")

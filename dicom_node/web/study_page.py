@@ -1,7 +1,9 @@
 """The routes of one study: its page, its pictures, and what was sent of it."""
 
 from collections.abc import Callable
+from functools import partial
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,9 +19,12 @@ from dicom_node.web.study_view import StudyView, view_study
 from dicom_node.web.worklist import newest_change
 from dicom_node.web.worklist_page import NOTHING_NEW
 
+_MOST_DRAWN = 2  # pictures at once: a dozen large films being decoded fill the container's memory
+
 
 def make_router(page: Page) -> APIRouter:
     router = APIRouter(prefix="/studies/{study_id:int}")
+    threads = CapacityLimiter(_MOST_DRAWN)
 
     @router.get("")
     def show(study_id: int, request: Request, change: str = "") -> Response:
@@ -34,20 +39,13 @@ def make_router(page: Page) -> APIRouter:
         return page.templates.render(name, said)
 
     @router.get("/films/{instance_id:int}.png")
-    def film(study_id: int, instance_id: int, request: Request) -> Response:
-        visitor = page.door.visitor(request)
-        with page.receiver.sessions() as session:
-            instance = instance_of(session, visit_study(page, session, visitor, study_id), instance_id)
-        return _picture(lambda: film_png(page.receiver.store.open(instance.path)))
+    async def film(study_id: int, instance_id: int, request: Request) -> Response:
+        return await to_thread.run_sync(partial(_film, page, request, study_id, instance_id), limiter=threads)
 
     @router.get("/drafts/{report_id:int}/attention/{number:int}.png")
-    def attention(study_id: int, report_id: int, number: int, request: Request) -> Response:
-        visitor = page.door.visitor(request)
-        with page.receiver.sessions() as session:
-            study = visit_study(page, session, visitor, study_id)
-            report = report_of(session, study, report_id)
-            instance = instance_of(session, study, report.instance_id)
-        return _picture(lambda: attended_png(page.receiver.store.open(instance.path), report.attention, number))
+    async def attention(study_id: int, report_id: int, number: int, request: Request) -> Response:
+        draw = partial(_attention, page, request, study_id, report_id=report_id, number=number)
+        return await to_thread.run_sync(draw, limiter=threads)
 
     @router.get("/deliveries/{delivery_id:int}")
     def sent(study_id: int, delivery_id: int, request: Request) -> Response:
@@ -69,6 +67,22 @@ def _facts(page: Page, view: StudyView) -> Demographics:
         return read_demographics(page.receiver.store.open(view.film.path))
     except (NodeError, OSError):
         return Demographics()
+
+
+def _film(page: Page, request: Request, study_id: int, instance_id: int) -> Response:
+    visitor = page.door.visitor(request)
+    with page.receiver.sessions() as session:
+        instance = instance_of(session, visit_study(page, session, visitor, study_id), instance_id)
+    return _picture(lambda: film_png(page.receiver.store.open(instance.path)))
+
+
+def _attention(page: Page, request: Request, study_id: int, *, report_id: int, number: int) -> Response:
+    visitor = page.door.visitor(request)
+    with page.receiver.sessions() as session:
+        study = visit_study(page, session, visitor, study_id)
+        report = report_of(session, study, report_id)
+        instance = instance_of(session, study, report.instance_id)
+    return _picture(lambda: attended_png(page.receiver.store.open(instance.path), report.attention, number))
 
 
 def _picture(draw: Callable[[], bytes]) -> Response:

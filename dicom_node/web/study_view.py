@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.attention import maps_from_png
 from dicom_node.deliveries import reports_of
-from dicom_node.failures import SEEN
+from dicom_node.failures import SEEN, needs_person
 from dicom_node.flags import Flag, flags_from_json
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
 from dicom_node.operator import resendable
@@ -60,6 +60,7 @@ def view_study(session: Session, study: Study) -> StudyView:
     drafts = [_draft(session, report) for report in reversed(reports)]
     status = study_status(session, study)
     drafting = select(Job.id).where(Job.study_id == study.id, col(Job.state).in_(DRAFTING_JOB_STATES))
+    failed = select(Job.id).where(Job.study_id == study.id, needs_person(Job))  # also of an older revision
     standing = any(report.withdrawn_at is None for report in reports)
     return StudyView(
         study,
@@ -71,7 +72,7 @@ def view_study(session: Session, study: Study) -> StudyView:
         _notices(session, study, instances),
         _resendable(session, study),
         may_retry=status.where in (JobState.FAILED, SEEN, JobState.SKIPPED),
-        may_acknowledge=status.where == JobState.FAILED,
+        may_acknowledge=session.exec(failed).first() is not None,
         may_withdraw=standing or session.exec(drafting).first() is not None,
     )
 

@@ -15,6 +15,7 @@ from dicom_node.states import ACTIVE_JOB_STATES, UNCHANGED, JobState, StudyState
 from dicom_node.timeline import StudyStatus, study_status
 
 PAGE_SIZE = 50
+_LAST_PAGE = 200  # what is older is searched for: the database counts through all that comes before
 _LONGEST_WORDS = 100
 # By the name of the filter, the words of `StudyStatus.where` that it lets through; none: all. A prior that came to be
 # compared with stays complete, and is under no other.
@@ -38,7 +39,7 @@ class Wanted:
     page: int = 1
 
     def __post_init__(self) -> None:
-        if self.filter not in FILTERS or not 1 <= self.page <= 10_000 or len(self.words) > _LONGEST_WORDS:
+        if self.filter not in FILTERS or not 1 <= self.page <= _LAST_PAGE or len(self.words) > _LONGEST_WORDS:
             raise ValueError("a filter or page that is not there, or too many words")
 
 
@@ -66,7 +67,8 @@ def read_worklist(session: Session, wanted: Wanted) -> Worklist:
     skipped = (wanted.page - 1) * PAGE_SIZE
     studies = session.exec(newest.offset(skipped).limit(PAGE_SIZE + 1)).all()
     counts = {name: _count(session, name) for name in _COUNTED}
-    return Worklist([_line(session, study) for study in studies[:PAGE_SIZE]], len(studies) > PAGE_SIZE, counts)
+    has_more = len(studies) > PAGE_SIZE and wanted.page < _LAST_PAGE
+    return Worklist([_line(session, study) for study in studies[:PAGE_SIZE]], has_more, counts)
 
 
 def newest_change(session: Session) -> str:

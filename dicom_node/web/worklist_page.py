@@ -1,35 +1,63 @@
 """The worklist's route."""
 
+from functools import partial
+
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dicom_node.receive.rate_limit import RateLimit
+from dicom_node.web.door import Visitor
 from dicom_node.web.page import Page
 from dicom_node.web.refused import PageRefused
 from dicom_node.web.worklist import FILTERS, Wanted, newest_change, read_worklist
 
 NOTHING_NEW = 204  # htmx leaves the page as it is
+_MOST_AT_ONCE = 4  # lists: the database looks at many studies for each
+_AUDIT_RENEWALS_EVERY_S = 1800  # of one list that one person goes on looking at, about
 
 
 def make_router(page: Page) -> APIRouter:
     router = APIRouter()
+    threads = CapacityLimiter(_MOST_AT_ONCE)
+    lists = _Lists(page)
 
     @router.get("/")
-    def worklist(request: Request, where: str = "all", q: str = "", number: int = 1, change: str = "") -> Response:
-        visitor, wanted = page.door.visitor(request), _wanted(where, q, number)
-        with page.receiver.sessions() as session:
+    async def worklist(
+        request: Request, where: str = "all", q: str = "", number: int = 1, change: str = ""
+    ) -> Response:
+        show = partial(lists.show, request, where=where, words=q, number=number, change=change)
+        return await to_thread.run_sync(show, limiter=threads)
+
+    return router
+
+
+class _Lists:
+    """Shows them, and tells the audit trail who looks for what."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._renewals = RateLimit(1 / _AUDIT_RENEWALS_EVERY_S, burst=1)
+
+    def show(self, request: Request, *, where: str, words: str, number: int, change: str) -> Response:
+        visitor, wanted = self._page.door.visitor(request), _wanted(where, words, number)
+        with self._page.receiver.sessions() as session:
             newest = newest_change(session)
             if newest == change:
                 return Response(status_code=NOTHING_NEW)
             found = read_worklist(session, wanted)
         renews = "hx-request" in request.headers
-        if not renews:  # which goes on showing what the person has asked for
-            page.trail.searched(visitor.person, wanted.words)
+        self._audit(visitor, wanted, renews=renews)
         name = "_worklist.html" if renews else "worklist.html"
         said = {"visitor": visitor, "wanted": wanted, "found": found, "change": newest, "filters": FILTERS}
-        return page.templates.render(name, said)
+        return self._page.templates.render(name, said)
 
-    return router
+    def _audit(self, visitor: Visitor, wanted: Wanted, *, renews: bool) -> None:
+        """A page that renews itself goes on showing what was audited; but whoever asks can say that it is one."""
+        is_due = self._renewals.allows(f"{visitor.person.name} {wanted.filter} {wanted.page} {wanted.words}")
+        if is_due or not renews:
+            self._page.trail.searched(visitor.person, wanted.words)
 
 
 def _wanted(where: str, words: str, number: int) -> Wanted:

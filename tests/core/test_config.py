@@ -145,6 +145,16 @@ def test_secrets_do_not_show() -> None:
     assert settings.sqlalchemy_url == "postgresql+psycopg://u:CANARY@h/d"
 
 
+@pytest.mark.parametrize(
+    "url", ["CANARY", "postgres://u:CANARY@h/d", "postgresql://u:CANARY@h/d", "postgresql+psycopg://u:p@h:CANARY/d"]
+)
+def test_a_database_that_is_none_is_an_error_that_does_not_quote_its_password(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"begins with postgresql\+psycopg://… or sqlite://…") as caught:
+        Settings(database_url=url)
+    assert caught.value.errors()[0]["loc"] == ("database_url",)
+    assert "CANARY" not in str(caught.value)
+
+
 @pytest.fixture
 def secrets_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "secrets"

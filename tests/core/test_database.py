@@ -97,6 +97,18 @@ def test_sqlite_commits_to_the_disk(sqlite_engine: Engine) -> None:
     assert values == PRAGMAS
 
 
+def test_a_database_of_before_is_no_longer_for_every_account_to_read(settings: Settings) -> None:
+    first = open_database(settings)
+    migrate(first)
+    files = sorted(settings.data_dir.glob("node.sqlite*"))
+    for each in files:
+        each.chmod(0o644)
+    open_database(settings).dispose()
+    assert [each.name for each in files] == ["node.sqlite", "node.sqlite-shm", "node.sqlite-wal"]
+    assert [each.stat().st_mode & 0o777 for each in files] == [0o640] * 3
+    first.dispose()
+
+
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2 is FULL
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from doubles import NOON
 from rows import add_delivery, add_job, add_report, add_study, all_of, only
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
@@ -13,6 +13,7 @@ from dicom_node.failures import acknowledge, needs_person
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, Job, Report, Study, Transition
 from dicom_node.operator import retry
+from dicom_node.settlement import settle_job
 from dicom_node.states import DeliveryState, JobState
 from dicom_node.timeline import list_statuses, study_status
 
@@ -74,6 +75,20 @@ def test_another_delivery_that_fails_later_needs_a_person(sessions: Sessions) ->
         add_delivery(session, session.get_one(Report, report_id), destination="ris", state="failed")
         assert open_failures(session) == [study_id]
         assert study_status(session, session.get_one(Study, study_id)).where == "failed"
+
+
+def test_a_second_failure_of_a_study_is_a_line_of_its_own_and_in_its_reason(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study_id = add_failed(session)
+        acknowledge(session, study_id, NOON)
+        report = session.get_one(Report, session.exec(select(Delivery.report_id)).one())
+        ris = add_delivery(session, report, destination="ris", state="failed", reason="ris refused it")
+        settle_job(session, ris, LATER)
+        session.refresh(session.exec(select(Job)).one())
+        assert "delivery to ris failed: ris refused it" in study_status(session, session.get_one(Study, study_id)).why
+        newest = session.exec(select(Transition).order_by(col(Transition.id).desc())).first()
+        assert newest is not None
+        assert (newest.row_kind, newest.new, newest.at) == ("job", "failed", LATER)
 
 
 @pytest.mark.parametrize("state", [JobState.DONE, JobState.SKIPPED, JobState.QUEUED])

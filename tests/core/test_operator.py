@@ -144,7 +144,14 @@ def test_one_kind_alone_is_sent_again(sessions: Sessions) -> None:
     assert [each.state for each in all_of(sessions, Delivery)] == ["delivered", "pending"]
 
 
-@pytest.mark.parametrize("state", ["sending", "committed", "cancelled"])
+def test_what_a_peer_had_committed_and_lost_all_the_same_is_sent_again(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        resend(session, add_sent(session, pacs="committed"), "pacs", LATER)
+    pacs = only(sessions, Delivery)
+    assert (pacs.state, pacs.payload, may_have_arrived(pacs)) == ("pending", b"pacs", True)
+
+
+@pytest.mark.parametrize("state", ["sending", "cancelled"])
 def test_what_cannot_be_sent_again_is_refused(state: str, sqlite_sessions: Sessions) -> None:
     with sqlite_sessions.begin() as session:
         study_id = add_sent(session, pacs=state)

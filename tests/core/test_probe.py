@@ -1,5 +1,6 @@
 """A role answers whoever asks on its machine, and says nothing that its row would not."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -83,6 +84,14 @@ def test_the_command_answers_before_it_loads_what_reads_rows(answer: Answer, sta
     with answering("scp", lambda: answer):
         asked = subprocess.run([sys.executable, "-c", ASKING], capture_output=True, text=True, check=False)
     assert (asked.returncode, asked.stdout, asked.stderr) == (status, f"{answer.words}\n[]\n", "")
+
+
+def test_what_the_program_writes_is_not_for_every_account_to_read(tmp_path: Path) -> None:
+    environment = {**os.environ, "DICOM_NODE_DATA_DIR": str(tmp_path / "node")}
+    command = [sys.executable, "-m", "dicom_node", "migrate"]
+    subprocess.run(command, env=environment, umask=0o022, cwd=tmp_path, check=True, capture_output=True)
+    made = [tmp_path / "node", tmp_path / "node/node.sqlite"]
+    assert [each.stat().st_mode & 0o777 for each in made] == [0o750, 0o640]
 
 
 ASKING = """

@@ -4,24 +4,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from doubles import FakeWriter
+from doubles import NOON, FakeWriter
 from films import dx_bytes
 from retention_house import DAYS, House, uids_of
 from rows import all_of, only, receive
 from sqlmodel import select
+from stored_files import whole_files
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.models import Delivery, Instance, Job, Report, Transition
+from dicom_node.models import Delivery, Instance, Job, Report, Study, Transition
 from dicom_node.receive.importing import Fate, import_files
 from dicom_node.receive.media import opened_media
 from dicom_node.retention.removal import give_up_images
 from dicom_node.storage import StoredFile
 from workers.inference import Reader, infer
 
+CT = "1.2.840.10008.5.1.4.1.1.2"
 DIE = Path(__file__).parents[1] / "system" / "die"
 
 
@@ -57,7 +60,7 @@ def test_what_comes_again_is_kept_again_wherever_removal_stands(
     house.send_again()
     instance = only(house.sessions, Instance)
     assert (instance.removed_at, instance.path != old) == (None, True)
-    assert house.store.holds(instance.path)
+    assert whole_files(house.store.root) == [instance.path]
     assert house.store.sha256(StoredFile(instance.path, instance.size_bytes)) == instance.sha256
     house.clock.forward(60)
     house.go_round()
@@ -65,6 +68,51 @@ def test_what_comes_again_is_kept_again_wherever_removal_stands(
     reasons = [each.reason for each in all_of(house.sessions, Transition) if each.row_kind == "study"]
     assert "objects come after its images were removed" in reasons
     assert reasons[-1] == "an image came late"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_file_that_is_damaged_or_gone_gives_place_to_the_same_bytes(is_known: bool, house: House) -> None:
+    house.add_ended()
+    with house.sessions.begin() as session:
+        stored = session.exec(select(Instance)).one()
+        stored.sha256 = stored.sha256 if is_known else ""
+        file = house.store.root / stored.path
+    if is_known:
+        file.chmod(0o640)
+        file.write_bytes(file.read_bytes()[:-100])
+        file.chmod(0o440)
+    else:
+        file.unlink()
+    house.send_again()
+    instance = only(house.sessions, Instance)
+    assert instance.path != file.relative_to(house.store.root).as_posix()
+    assert instance.sha256 == house.store.sha256(StoredFile(instance.path, instance.size_bytes))
+
+
+def test_what_comes_to_a_study_that_ended_long_ago_is_not_removed_for_that(house: House) -> None:
+    house.add_ended()
+    elements = {**uids_of(1), "SOPClassUID": CT, "SOPInstanceUID": "1.2.3"}
+    with house.sessions.begin() as session:
+        receive(session, house.store, now=house.clock(), **elements).sha256 = "made"
+    house.go_round()
+    assert [each.removed_at for each in all_of(house.sessions, Instance)] == [None, None]
+
+
+def test_an_older_film_that_comes_again_does_not_take_the_place_of_the_one_that_was_read(house: House) -> None:
+    study_id = house.add_ended()
+    older = {**uids_of(1), "SOPInstanceUID": "1.2.3"}
+    with house.sessions.begin() as session:
+        film = receive(session, house.store, now=NOON - timedelta(minutes=5), **older)
+        film.sha256 = house.store.sha256(StoredFile(film.path, film.size_bytes))
+        session.get_one(Study, study_id).state = "complete"
+    house.go_round()
+    with house.sessions.begin() as session:
+        receive(session, house.store, now=house.clock(), **older)
+    house.close_quiet()
+    writer = FakeWriter()
+    assert infer(Reader(house.sessions, house.store, writer, house.settings, house.clock))
+    assert writer.images == []
+    assert all_of(house.sessions, Job)[-1].state == "skipped"
 
 
 def test_the_same_bytes_are_acknowledged_only_where_their_file_is(house: House) -> None:

@@ -1,16 +1,19 @@
 """docker compose for real: everything comes up, the page lets in, films become one SR and one ORU each.
 
 With --kill each service then dies, and is killed by `docker kill`, while films come in; then all goes down and up.
-Needs Docker with Compose 2.20 or newer and DCMTK's storescu; nothing that pip installs. KEEP=1 leaves it up.
+Needs Docker with Compose 2.20 or newer and DCMTK's storescu. Where Playwright and Chromium are, somebody clicks through
+the page, too. KEEP=1 leaves it up.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from composed_node import CheckFailed, ComposedNode, Results, wait_for
@@ -52,16 +55,29 @@ def check(node: ComposedNode, *, with_kills: bool) -> None:
     say("the page lets the first admin in, and again")
     node.log_in()
     node.log_in()
+    clicked = use_page(node)
     say("films")
     films = node.make_films(FILMS_UNDER_KILLS if with_kills else FILMS)
     sent = films[:FILMS]
     for film in sent:
         require(node.send(film), "the film is taken")
-    expect_results(node, len(sent))
+    expect_results(node, clicked + len(sent))
     require(not node.errors(), "no errors in the logs")
     if with_kills:
-        kill_each(node, films[FILMS:-1], already=len(sent))
+        kill_each(node, films[FILMS:-1], already=clicked + len(sent))
         come_back(node, films[-1])
+
+
+def use_page(node: ComposedNode) -> int:
+    """Returns how many studies somebody has sent from the page."""
+    if find_spec("playwright") is None or shutil.which("chromium") is None:
+        say("no Playwright or no Chromium: nobody clicks")
+        return 0
+    from composed_browser import click_through
+
+    say("a browser logs in, tests each destination and sends a test study")
+    click_through(node.url)
+    return 1
 
 
 def kill_each(node: ComposedNode, films: list[Path], *, already: int) -> None:

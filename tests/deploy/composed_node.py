@@ -105,10 +105,15 @@ class ComposedNode:
     def results(self) -> Results:
         return Results(*map(int, self.compose("exec", "-T", "ris", "python", "-c", _COUNT).split()))
 
+    @property
+    def url(self) -> str:
+        """Of the page."""
+        return f"http://{self.compose('port', 'web', '8080').strip()}"
+
     def log_in(self) -> None:
         """As a browser would; the first time as the one who reads the code in the log. Raises CheckFailed."""
         browser = build_opener(HTTPCookieProcessor(http.cookiejar.CookieJar()))
-        base = f"http://{self.compose('port', 'web', '8080').strip()}"
+        base = self.url
         login = browser.open(f"{base}/login").read().decode()  # leads to /first-admin while nobody is there
         csrf = re.search(r'name="csrf" value="(\w+)"', login)
         if csrf is None:

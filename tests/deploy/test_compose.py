@@ -26,6 +26,7 @@ from dicom_node.roles import ROLES
 from dicom_node.supervisor import _TERM_TIMEOUT_S
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+PROMETHEUS = (ROOT / "deploy/monitoring/prometheus.yml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LASTING = [name for name in SERVICES if name not in ONE_SHOT]
 
@@ -110,8 +111,7 @@ def test_no_secret_stands_in_a_file_or_in_the_environment() -> None:
 
 def test_the_secrets_that_are_made_are_those_that_are_read() -> None:
     made = set(SERVICES["secrets"]["command"])
-    prometheus = (ROOT / "deploy/monitoring/prometheus.yml").read_text(encoding="utf-8")
-    read = set(re.findall(r"/run/secrets/(\w+)", COMPOSE_TEXT + prometheus))
+    read = set(re.findall(r"/run/secrets/(\w+)", COMPOSE_TEXT + PROMETHEUS))
     settings = {name for name in made if name.startswith("dicom_node_")}
     assert read <= made
     assert {name.removeprefix("dicom_node_") for name in settings} <= Settings.model_fields.keys()
@@ -122,6 +122,27 @@ def test_the_secrets_that_are_made_are_those_that_are_read() -> None:
 def test_a_role_reads_secrets_and_cannot_change_them(service: str) -> None:
     assert mounts(service)["/run/secrets"] is False
     assert SERVICES[service]["environment"]["DICOM_NODE_SECRETS"] == "/run/secrets"
+
+
+@pytest.mark.parametrize("service", ["prometheus", "grafana"])
+def test_who_watches_sees_the_secrets_that_are_copied_and_no_others(service: str) -> None:
+    copied = set(SERVICES["secrets"]["environment"]["WATCHING"].split())
+    assert copied == {"dicom_node_metrics_token", "grafana_password"}
+    assert "watching-secrets:/run/secrets:ro" in SERVICES[service]["volumes"]
+    assert not any(volume.startswith("secrets:") for volume in SERVICES[service]["volumes"])
+    read = PROMETHEUS if service == "prometheus" else str(SERVICES[service]["environment"])
+    assert set(re.findall(r"/run/secrets/(\w+)", read)) < copied
+
+
+@pytest.mark.parametrize("service", ["worker", "web"])
+def test_who_loads_or_examines_the_model_sees_it_and_cannot_change_it(service: str) -> None:
+    assert mounts(service)["/models"] is False
+
+
+def test_the_folders_of_volumes_that_are_written_are_the_images_own() -> None:
+    (made,) = re.findall(r"install -d -o node -g node (.+)$", DOCKERFILE, re.MULTILINE)
+    written = {where for name in NODE_SERVICES for where, may_write in mounts(name).items() if may_write}
+    assert written <= set(made.split())
 
 
 def test_every_variable_is_explained_with_its_default() -> None:

@@ -10,9 +10,9 @@ from waiting import wait_until
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
-def make_secrets(folder: Path, *names: str) -> str:
+def make_secrets(folder: Path, *names: str, **variables: str) -> str:
     command = ["sh", str(DEPLOY / "make_secrets.sh"), *names]
-    environment = {**os.environ, "SECRETS": str(folder)}
+    environment = {**os.environ, "SECRETS": str(folder), **variables}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -29,6 +29,17 @@ def test_a_secret_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("the site's own")
     make_secrets(tmp_path, "one", "two")
     assert (tmp_path / "one").read_text() == "the site's own"
+
+
+def test_who_watches_gets_a_copy_of_what_is_named_and_again_when_it_changes(tmp_path: Path) -> None:
+    secrets, watching = tmp_path / "secrets", tmp_path / "watching"
+    secrets.mkdir()
+    watching.mkdir()
+    for token in ("the site's own", "its next"):
+        (secrets / "token").write_text(token)
+        make_secrets(secrets, "token", "other", WATCHING="token", WATCHING_SECRETS=str(watching))
+        assert {each.name: each.read_text() for each in watching.iterdir()} == {"token": token}
+    assert (watching / "token").stat().st_mode & 0o777 == 0o444
 
 
 class Cards:

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from compose_file import COMPOSE_TEXT, SERVICES, docker_compose
+from compose_file import COMPOSE_TEXT, SERVICES, docker_compose, reaches_outside
 from guides import GUIDES, ROOT, compose_commands, fenced, named, node_commands, quotes, sentences_of_the_code
 from typer.main import get_command
 
@@ -76,11 +76,39 @@ def service_of(verb: str, words: list[str]) -> str | None:
 
 
 def _end_of_options(words: list[str]) -> int:
-    """Where the service of `run` and `exec` stands: after the options, two of which have a value."""
+    """Where the service of `run` and `exec` stands: after the options, three of which have a value."""
     at = next(index for index, word in enumerate(words) if word in ("run", "exec")) + 1
     while words[at].startswith("-"):
-        at += 2 if words[at] in ("-v", "--entrypoint") else 1
+        at += 2 if words[at] in ("-v", "-e", "--entrypoint") else 1
     return at
+
+
+def test_a_site_is_told_to_take_out_what_is_the_demonstrations() -> None:
+    own = tomllib.loads((ROOT / "deploy/demo/dicom-node.toml").read_text(encoding="utf-8"))
+    guide = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"^2\. Copy the folder(.*?)^3\. ", guide, re.MULTILINE | re.DOTALL)
+    peers = [f"`{ae_title}`" for ae_title in own["peers"] if ae_title != own["ae_title"]]
+    named = [f"`[[{kind}]]` named {each['name']}" for kind in ("pacs", "ris") for each in own[kind]]
+    told = " ".join(told.split())
+    assert [words for words in (*peers, *named, '`processing_id = "T"`', "`idle_timeout_s`") if words not in told] == []
+
+
+def test_the_model_can_be_made_as_a_site_is_told() -> None:
+    guide = ROOT / "deploy/README.md"
+    made = {
+        words[at + 1]: words for words in compose_commands(guide) for at, each in enumerate(words) if each == "model"
+    }
+    download, load = made["download"], made["import"]
+    assert reaches_outside(service_of("run", download) or "")  # the image itself is told to stay offline
+    assert "HF_HUB_OFFLINE=0" in download
+    assert download[-1] == load[-2]
+    assert load[load.index("--entrypoint") + 1] == "dicom-node"  # deploy/gpu.yml's would take a card
+
+
+@pytest.mark.parametrize("guide", ["README.md", "upgrade.md"])
+def test_a_new_release_is_built_from_its_checkout(guide: str) -> None:
+    told = (ROOT / "deploy" / guide).read_text(encoding="utf-8")
+    assert re.search(r"git pull.*`docker compose up -d --build --wait`", told, re.DOTALL)
 
 
 def test_ports_in_the_guides_are_those_of_compose() -> None:

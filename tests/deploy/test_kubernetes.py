@@ -149,6 +149,26 @@ def test_a_role_meets_others_outside_only_where_compose_lets_it(base: list[Manif
     assert bool(set(chosen) - {"nothing-else", "inside"}) == reaches_outside(role)
 
 
+def test_the_page_is_reached_from_named_namespaces_alone(base: list[Manifest], site: list[Manifest]) -> None:
+    for manifests in (base, site):
+        (rule,) = one(manifests, "NetworkPolicy", "web")["spec"]["ingress"]
+        (source,) = rule["from"]
+        (chosen,) = source["namespaceSelector"]["matchExpressions"]
+        assert (chosen["key"], chosen["operator"]) == ("kubernetes.io/metadata.name", "In")
+        assert chosen["values"] == ["ingress-nginx", "monitoring"]
+
+
+def test_who_sees_the_images_sends_nothing_to_anywhere(base: list[Manifest], site: list[Manifest]) -> None:
+    for manifests in (base, site):
+        names, rows = one(manifests, "NetworkPolicy", "inside")["spec"]["egress"]
+        assert {each["port"] for each in names["ports"]} == {53}
+        assert names["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]
+        assert {each["port"] for each in rows["ports"]} == {5432, 6379}
+        assert rows["to"]
+    assert one(base, "NetworkPolicy", "inside")["spec"]["egress"][1]["to"] == [{"podSelector": {}}]
+    assert all("ipBlock" in peer for peer in one(site, "NetworkPolicy", "inside")["spec"]["egress"][1]["to"])
+
+
 def test_what_peers_call_keeps_their_address(base: list[Manifest]) -> None:
     for role in ("scp", "hl7"):
         service = one(base, "Service", role)["spec"]

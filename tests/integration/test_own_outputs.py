@@ -23,7 +23,7 @@ KINDS = (DeliveryKind.SR, *EYES)
 
 def _come_back(sessions: Sessions, folder: Path, kind: DeliveryKind) -> None:
     payload = encoder(kind)(draft(folder), PACS).payload
-    stored, files = StoredFile(f"{kind}.dcm", len(payload)), Files(lambda file: file.path, lambda _: True)
+    stored, files = StoredFile(f"{kind}.dcm", len(payload)), Files(lambda file: file.path, lambda _: True, print)
     with sessions.begin() as session:
         header = read_header(BytesIO(payload))
         register(session, header, stored, calling_ae="PACS", now=NOON, files=files)

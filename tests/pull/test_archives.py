@@ -1,5 +1,6 @@
 """Pulling from real archives: Orthanc and DCMTK, by C-MOVE and C-GET."""
 
+import json
 import os
 import subprocess
 import sys
@@ -213,6 +214,9 @@ def test_the_command_pulls_by_accession_number(archive: Archive, settings: Setti
     done = command("--study", "1.2.3.4")
     assert (done.returncode, done.stderr) == (1, f"dicom-node: {archive.ae_title} has no such study\n")
     assert "why" in command().stdout
+    assert json.loads(command("--json").stdout) == []
+    (pulled,) = json.loads(command("--accession", ACCESSION, "--json").stdout)
+    assert (pulled["study"], pulled["where"]) == (uid("today"), "done")
 
 
 def test_the_role_pulls_what_a_rule_names(archive: Archive, settings: Settings, sqlite_sessions: Sessions) -> None:

@@ -1,5 +1,6 @@
 """`dicom-node rules`, and the doctor's look at the file."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,12 @@ def said(*arguments: str) -> str:
 
 @pytest.mark.usefixtures("site")
 def test_a_good_file_is_told_in_words() -> None:
-    shown = said("check")
-    for words in ("institution name *children*", "it is not to be read", "calling AE ER_*, view position PA or AP"):
-        assert words in shown
-    assert "priority stat, for pacs alone" in shown
+    assert "emergency" in said("check")
+    children, emergency = json.loads(said("check", "--json"))  # a table breaks its lines where the terminal is narrow
+    assert children["takes"] == "institution name *children*"
+    assert "it is not to be read" in children["and_then"]
+    assert emergency["takes"] == "calling AE ER_*, view position PA or AP"
+    assert "priority stat, for pacs alone" in emergency["and_then"]
 
 
 def test_another_file_is_tried_before_it_takes_the_place_of_the_first(site: Path) -> None:
@@ -65,6 +68,17 @@ def test_a_film_is_tried_and_each_rule_says_why(site: Path) -> None:
         "emergency: no, calling AE is not stated",
         "So no rule took it: it is read as without rules.",
     ]
+
+
+def test_scripts_are_told_the_same_in_json(site: Path) -> None:
+    film = write_dx(site / "film.dcm", InstitutionName="Clinic North")
+    found = json.loads(said("test", str(film), "--calling-ae", "er_7", "--json"))
+    assert [each["rule"] for each in found["asked"]] == ["children", "emergency"]
+    assert (found["refusal"], found["rule"]) == ("", "emergency")
+    assert [bool(each["why_not"]) for each in found["asked"]] == [True, False]
+    lateral = write_dx(site / "film.dcm", ViewPosition="LL")
+    assert json.loads(said("test", str(lateral), "--json"))["refusal"] == "no frontal view (view LL)"
+    assert [each["rule"] for each in json.loads(said("check", "--json"))] == ["children", "emergency"]
 
 
 def test_a_film_that_the_node_refuses_is_said_to_be_refused(site: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from doubles import NOON, FakeWriter, FrozenClock
 from films import code_sequence
+from pydicom.dataset import Dataset
 from rows import add_job, add_study, all_of, only, receive
 from sqlmodel import Session, select
 from waiting import in_threads
@@ -211,7 +212,23 @@ def test_a_films_own_code_is_asked_for(site: Site) -> None:
     assert site.work().state == "skipped"
 
 
-@pytest.mark.parametrize("change", ["{name: new, read: no}", "{name: new, destinations: ris}", "this is no YAML: ["])
+def test_an_order_is_found_by_a_number_that_only_the_request_in_the_film_has(site: Site) -> None:
+    site.rule("{name: lines, when: {procedure_code: XRLINE1}, read: no}")
+    requested = Dataset()
+    requested.AccessionNumber = "CANARY-REQ"
+    site.receive(AccessionNumber="", RequestAttributesSequence=[requested])
+    with site.sessions.begin() as session:
+        add_order(session, "CANARY-ID", procedure_code="XRLINE1", accession_number="CANARY-REQ")
+    assert site.work().reason == "rule lines took it: it is not to be read"
+
+
+def test_each_value_of_an_element_is_asked_about(site: Site) -> None:
+    site.rule("{name: children, when: {institution_name: children}, read: no}")
+    site.receive(InstitutionName="WEST\\Children")
+    assert site.work().state == "skipped"
+
+
+@pytest.mark.parametrize("change", ["{name: new, read: no}", "{name: new, destinations: ris}"])
 def test_what_was_decided_stands_whatever_becomes_of_the_file_and_the_worker(change: str, site: Site) -> None:
     site.rule("{name: old, destinations: pacs}")
     site.receive()
@@ -321,7 +338,7 @@ def test_a_film_that_can_be_read_again_is_asked_about_before_it_is_drafted(site:
     assert only(site.sessions, Job).reason == "rule north took it: it is not to be read"
 
 
-def test_a_worker_that_must_ask_and_has_no_rules_tries_later(site: Site) -> None:
+def test_a_worker_without_rules_takes_no_job_and_counts_no_attempt(site: Site) -> None:
     site.rule("{name: x}")
     site.receive(ViewPosition="AP")
     site.ruling.decide_waiting()
@@ -329,10 +346,23 @@ def test_a_worker_that_must_ask_and_has_no_rules_tries_later(site: Site) -> None
         receive(session, site.store, SOPInstanceUID="1.2.3")
     site.file.unlink()
     site.restart()
-    infer(site.reader)
+    assert not infer(site.reader)
     job = only(site.sessions, Job)
-    assert (job.state, job.due_at > NOON) == ("queued", True)
-    assert job.reason.startswith("the rules cannot be asked: ")
+    assert (job.state, job.attempts) == ("queued", 0)
+
+
+def test_who_may_have_an_earlier_draft_gets_the_next_whatever_its_rule_says(site: Site) -> None:
+    """Or would be left with what is outdated."""
+    site.rule("{name: second room, when: {station_name: ROOM2}, destinations: pacs}")
+    site.receive(ViewPosition="AP", StationName="ROOM1")
+    site.work()
+    with site.sessions.begin() as session:
+        ris = session.exec(select(Delivery).where(Delivery.destination == "ris")).one()
+        ris.has_gone_out = True
+        receive(session, site.store, SOPInstanceUID="1.2.3", StationName="ROOM2")
+        add_job(session, session.exec(select(Study)).one(), revision=2)
+    assert site.work().state == "reported"
+    assert site.told() == ["pacs", "ris", "pacs", "ris"]
 
 
 def test_a_destination_that_the_settings_do_not_name_any_more_is_missed_loudly(site: Site) -> None:

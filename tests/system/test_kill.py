@@ -60,7 +60,7 @@ STEPS = {
     "worker": (
         "workers.inference:_claim:before",
         "workers.inference:_claim:after",
-        "workers.inference:_choose:after",
+        "workers.inference:choose:after",
         "workers.inference:read_pixels:after",
         "workers.inference:_report:before",
         "workers.inference:_report_row:after",

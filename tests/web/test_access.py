@@ -1,5 +1,6 @@
 """Who may store over HTTP."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,8 @@ from doubles import FrozenClock
 from fastapi import HTTPException
 from pydantic import SecretStr
 from rows import all_of, only
-from stow_peer import Answer, body_of, film, serving
+from stow_peer import STUDIES, TYPE, Answer, body_of, film, serving
+from waiting import LONG_S
 
 from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
@@ -71,6 +73,9 @@ def test_without_clients_this_machine_may_store(address: str, settings: Settings
         ("", {}),
         ("192.0.2.1", {"authorization": "Bearer s3cret-of-the-pacs!"}),
         ("127.0.0.1", {"x-forwarded-for": "192.0.2.1"}),
+        ("127.0.0.1", {"x-forwarded-proto": "https"}),
+        ("127.0.0.1", {"x-forwarded-host": "node.example"}),
+        ("127.0.0.1", {"x-real-ip": "192.0.2.1"}),
         ("127.0.0.1", {"forwarded": "for=127.0.0.1"}),
         ("127.0.0.1", {"origin": "https://evil.example"}),
     ],
@@ -86,6 +91,13 @@ def test_without_clients_nobody_else_may(
 def test_what_a_proxy_forwards_is_not_taken_for_this_machine(settings: Settings, receiver: Receiver) -> None:
     with serving(settings, receiver) as port:
         assert Answer(port, body_of(film()), X_Forwarded_For="127.0.0.1").status == 403
+
+
+def test_who_speaks_http_1_0_is_taken_for_a_proxy(settings: Settings, receiver: Receiver) -> None:
+    head = f"POST {STUDIES} HTTP/1.0\r\nContent-Type: {TYPE}\r\nContent-Length: 0\r\n\r\n"
+    with serving(settings, receiver) as port, socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as proxy:
+        proxy.sendall(head.encode())
+        assert b" 403 " in proxy.recv(4096)
 
 
 def test_who_has_a_token_may_come_from_anywhere(guarded: Settings, refusals: Refusals) -> None:

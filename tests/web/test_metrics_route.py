@@ -1,11 +1,14 @@
 """GET /metrics: who may ask, and what is answered when the database is away."""
 
+import socket
+
 import pytest
 from doubles import FrozenClock
 from pydantic import SecretStr
 from sqlalchemy import Engine
 from stow_peer import Answer, serving
 from test_web_role import away
+from waiting import LONG_S
 
 from dicom_node.config import Settings
 from dicom_node.database import make_sessions
@@ -32,13 +35,19 @@ def test_this_machine_may_ask(settings: Settings, receiver: Receiver) -> None:
     assert b"\ndicom_node_studies_receiving 0.0\n" in answer.content
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "X_Forwarded_For", "Via", "Origin"])
+@pytest.mark.parametrize("header", ["Forwarded", "X_Forwarded_For", "X_Forwarded_Proto", "X_Real_IP", "Via", "Origin"])
 def test_what_comes_from_elsewhere_through_this_machine_may_not(
     header: str, settings: Settings, receiver: Receiver
 ) -> None:
     with serving(settings, receiver) as port:
         answer = ask(port, **{header: "elsewhere"})
     assert (answer.status, b"dicom_node_" in answer.content) == (403, False)
+
+
+def test_who_speaks_http_1_0_is_taken_for_a_proxy(settings: Settings, receiver: Receiver) -> None:
+    with serving(settings, receiver) as port, socket.create_connection(("127.0.0.1", port), timeout=LONG_S) as proxy:
+        proxy.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert b" 403 " in proxy.recv(4096)
 
 
 @pytest.mark.parametrize("given", ["", "Bearer", "Bearer another-token-altogether", f"Basic {TOKEN}", "Bearer \xe4"])

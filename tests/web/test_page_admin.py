@@ -99,6 +99,15 @@ def test_an_admin_resets_a_password_and_shuts_out(page: int, node: Receiver) -> 
         assert [user.name for user in list_users(session) if user.disabled_at] == ["viewer"]
 
 
+def test_strangers_tries_keep_no_admin_from_shutting_somebody_out(page: int) -> None:
+    admin = logged_in(page, "admin")
+    csrf, stranger = admin.get("/people").csrf, Browser(page)
+    asked = stranger.get("/login").csrf
+    while stranger.post("/first-admin", csrf=asked, code="a guess").status != 429:
+        pass
+    assert admin.post("/people/disable", csrf=csrf, name="viewer").status == 200
+
+
 @pytest.mark.parametrize(
     ("verb", "fields", "words"),
     [

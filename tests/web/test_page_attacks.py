@@ -1,16 +1,19 @@
 """What strangers, and people who are logged in, try with the page."""
 
 import re
+import socket
 from itertools import product
 
 import pytest
 from drafted_study import add_drafted
 from page_browser import PASSWORD, Browser, logged_in
 from rows import all_of, receive
+from waiting import LONG_S
 
 from dicom_node.config import Settings
 from dicom_node.models import Job, Report, Study
 from dicom_node.receive.intake import Receiver
+from dicom_node.web import forms
 
 SCRIPT = "<script>alert(1)</script>^\"'><img src=x onerror=alert(2)>"
 PATHS = (
@@ -128,6 +131,26 @@ def test_a_form_that_is_not_ours_is_refused(path: str, page: int, node: Receiver
         assert browser.get(path).status == 405
     assert 'role="search"' in browser.get("/").text
     assert [job.reason for job in all_of(node.sessions, Job)] == [""]
+
+
+def test_a_form_that_does_not_come_is_not_waited_for(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "LONGEST_S", 0.2)
+    head = "POST /logout HTTP/1.1\r\nHost: node\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    with socket.create_connection(("127.0.0.1", page), timeout=LONG_S) as silent, silent.makefile("rb") as answer:
+        silent.sendall(f"{head}Content-Length: 9\r\n\r\ncsrf=".encode())
+        said = answer.read().lower()  # to the end: it is hung up
+    assert said.startswith(b"http/1.1 408 ")
+    assert b"connection: close" in said
+    assert b"the form did not come in time." in said
+
+
+def test_who_looks_waits_for_nobody_who_writes(page: int, node: Receiver) -> None:
+    stranger, browser = Browser(page), logged_in(page)
+    stranger.cookies["dicom-node"] = "guess"
+    with node.sessions.begin() as session:
+        session.connection()
+        assert stranger.get("/", follow=False).status == 303
+        assert browser.get("/", follow=False).status == 200
 
 
 def test_a_login_that_another_site_sends_is_refused(page: int) -> None:

@@ -20,9 +20,10 @@ TLS = Tls(certificate="c.pem", key="k.pem", ca="a.pem")  # type: ignore[arg-type
 HTTPS = {"x-forwarded-for": "10.1.2.3", "x-forwarded-proto": "https"}
 
 
-def request(address: str | None, headers: dict[str, str]) -> Request:
+def request(address: str | None, headers: dict[str, str], http_version: str = "1.1") -> Request:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "headers": raw, "client": (address, 1) if address else None})
+    client = (address, 1) if address else None
+    return Request({"type": "http", "http_version": http_version, "headers": raw, "client": client})
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ def request(address: str | None, headers: dict[str, str]) -> Request:
         ("127.0.0.1", {}, {}),
         ("::1", {}, {}),
         ("127.0.0.1", HTTPS, {}),
+        ("127.0.0.1", {"x-forwarded-proto": "https"}, {}),
         ("10.1.0.5", HTTPS, {"page_plain_http": PROXY}),
         ("10.1.2.3", {}, {"http_tls": TLS}),
     ],
@@ -49,6 +51,9 @@ def test_it_is_sent_to_this_machine_by_tls_and_to_a_proxy_that_speaks_it(
         (None, {}, {}),
         ("127.0.0.1", {"x-forwarded-for": "10.1.2.3"}, {}),
         ("127.0.0.1", {"forwarded": "for=10.1.2.3", "x-forwarded-proto": "http"}, {}),
+        ("127.0.0.1", {"x-forwarded-proto": "http"}, {}),
+        ("127.0.0.1", {"x-forwarded-host": "node.example"}, {}),
+        ("127.0.0.1", {"x-real-ip": "10.1.2.3"}, {}),
         ("10.1.0.6", HTTPS, {"page_plain_http": PROXY}),
         ("10.1.0.5", {"via": "1.1 proxy"}, {"page_plain_http": PROXY}),
     ],
@@ -59,6 +64,12 @@ def test_it_is_not_sent_where_others_could_read_it(
     with pytest.raises(PageRefused, match="is not sent over plain HTTP to another machine") as refused:
         require_privacy(settings.model_copy(update=changes), request(address, headers))
     assert refused.value.status == 403
+
+
+def test_who_speaks_http_1_0_is_a_proxy(settings: Settings) -> None:
+    require_privacy(settings, request("127.0.0.1", {"x-forwarded-proto": "https"}, "1.0"))
+    with pytest.raises(PageRefused):
+        require_privacy(settings, request("127.0.0.1", {}, "1.0"))
 
 
 ROUTES = (

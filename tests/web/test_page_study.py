@@ -4,16 +4,19 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from crowd import Crowd
 from doubles import FrozenClock
 from drafted_study import add_drafted
 from page_browser import audited_when, logged_in
 from PIL import Image
 from rows import add_delivery, add_job, add_report, add_study, all_of, receive
+from waiting import in_threads
 
 from dicom_node.config import Settings
 from dicom_node.models import Delivery, Job, Study
 from dicom_node.receive.intake import Receiver
 from dicom_node.states import DeliveryState, JobState, StudyState
+from dicom_node.web import study_page
 
 
 @pytest.fixture
@@ -55,6 +58,16 @@ def test_a_large_film_is_shown_small(page: int, node: Receiver) -> None:
     film = logged_in(page).get(f"/studies/1/films/{instance.id}.png")
     with Image.open(BytesIO(film.content)) as picture:
         assert max(picture.size) == 1024
+
+
+@pytest.mark.usefixtures("drafted")
+def test_two_films_are_decoded_at_once_and_no_more(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, crowd = logged_in(page), Crowd(lambda *_: b"", expected=6)
+    for name in ("film_png", "attended_png"):
+        monkeypatch.setattr(study_page, name, crowd)
+    paths = iter(3 * ["films/1.png", "drafts/1/attention/0.png"])
+    in_threads(lambda: browser.get(f"/studies/1/{next(paths)}"), 6)
+    assert 1 <= crowd.largest <= 2
 
 
 @pytest.mark.parametrize("elements", [{"NumberOfFrames": 2}, {"PhotometricInterpretation": "RGB"}])

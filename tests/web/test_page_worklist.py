@@ -4,11 +4,12 @@ import itertools
 from base64 import b64encode
 
 import pytest
+from crowd import Crowd
 from doubles import NOON, FrozenClock
 from page_browser import audited_when, logged_in, page_of
 from rows import add_job, add_report, add_study, receive
 from sqlmodel import Session, select
-from waiting import wait_until
+from waiting import in_threads, wait_until
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -19,6 +20,7 @@ from dicom_node.states import UNCHANGED, JobState, StudyState
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import study_status
 from dicom_node.uids import derive_uid
+from dicom_node.web import worklist, worklist_page
 from dicom_node.web.worklist import FILTERS, PAGE_SIZE, Wanted, newest_change, read_worklist
 
 JOBS = (  # state, reason, whether the draft was withdrawn, whether somebody has seen the failure
@@ -98,6 +100,22 @@ def test_pages_hold_each_study_once_newest_first(sessions: Sessions) -> None:
     assert (first.has_more, second.has_more) == (True, False)
 
 
+def test_the_last_page_leads_to_no_other(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worklist, "_LAST_PAGE", 2)
+    with sessions.begin() as session:
+        for _ in range(2 * PAGE_SIZE + 1):
+            add_study(session)
+    with sessions() as session:
+        assert [read_worklist(session, Wanted(page=number)).has_more for number in (1, 2)] == [True, False]
+
+
+def test_few_lists_are_read_at_once(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, crowd = logged_in(page), Crowd(read_worklist, expected=8)
+    monkeypatch.setattr(worklist_page, "read_worklist", crowd)
+    in_threads(lambda: browser.get("/"), 8)
+    assert 1 <= crowd.largest <= 4
+
+
 def test_what_comes_and_what_moves_is_a_change(sessions: Sessions) -> None:
     seen = []
     with sessions.begin() as session:
@@ -133,6 +151,16 @@ def test_whoever_looks_for_a_study_is_in_the_audit_trail(page: int, settings: Se
     assert trail.count('"110112"') == audited_when(settings, '"110123"').count('"110112"') == 2
 
 
+def test_a_search_that_is_said_to_be_a_renewal_is_in_the_audit_trail_once(page: int, settings: Settings) -> None:
+    browser = logged_in(page)
+    for path in ("/?q=somebody", "/?q=somebody", "/?q=somebody&where=done", "/?q=somebody&number=2", "/?q=some"):
+        browser.get(path, HX_Request="true")
+    browser.post("/logout", csrf=browser.get("/status").csrf)
+    trail = audited_when(settings, '"110123"')
+    counts = [trail.count(f">{b64encode(words).decode()}</ParticipantObjectQuery>") for words in (b"somebody", b"some")]
+    assert counts == [3, 1]
+
+
 def test_a_page_that_renews_itself_gets_what_is_new_and_nothing_else(page: int, node: Receiver) -> None:
     browser = logged_in(page)
     change = browser.get("/").text.split("&change=")[1].split('"')[0].replace("amp;", "")
@@ -145,7 +173,7 @@ def test_a_page_that_renews_itself_gets_what_is_new_and_nothing_else(page: int, 
     assert renewed.text.lstrip().startswith('<section id="live"')
 
 
-@pytest.mark.parametrize("query", ["where=nowhere", "number=0", "number=10001", f"q={'a' * 101}"])
+@pytest.mark.parametrize("query", ["where=nowhere", "number=0", "number=201", f"q={'a' * 101}"])
 def test_a_list_that_is_not_there_is_said_to_be_none(query: str, page: int) -> None:
     shown = logged_in(page).get(f"/?{query}")
     assert (shown.status, "There is no such list." in shown.text) == (404, True)

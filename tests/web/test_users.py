@@ -1,6 +1,7 @@
 """Who may use the page, on both databases and from the command line."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from doubles import NOON
@@ -10,7 +11,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
 from dicom_node.access import logins, users
-from dicom_node.access.passwords import is_password
+from dicom_node.access.passwords import hash_password, is_password
 from dicom_node.cli import app
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -54,6 +55,37 @@ def test_who_was_disabled_may_be_let_in_again(sessions: Sessions) -> None:
         assert logins.find_person(session, "Ben").access == Access.VIEWER  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("name", ["ＡＮＮＡ", "Ａnna"])
+def test_a_name_that_looks_like_anothers_is_taken(name: str, sqlite_sessions: Sessions) -> None:
+    add(sqlite_sessions)
+    with pytest.raises(Permanent, match="user anna is there already"):
+        add(sqlite_sessions, name)
+
+
+def test_who_comes_in_by_the_provider_is_let_in_again_without_a_password(sessions: Sessions) -> None:
+    shut_out_by_provider(sessions)
+    add(sessions, "berta", Access.ADMIN)
+    (user,) = all_of(sessions, User)
+    assert (user.access, user.password_hash, user.disabled_at) == (Access.VIEWER, "", None)
+
+
+def test_who_comes_in_by_the_provider_never_does_by_a_password(sessions: Sessions) -> None:
+    shut_out_by_provider(sessions)
+    with sessions.begin() as session:
+        user = users.find_user(session, "berta")
+        user.disabled_at, user.password_hash = None, hash_password(PASSWORD)  # as a release before this one gave it
+    with sessions.begin() as session:
+        assert logins.find_person(session, "berta") is None
+        with pytest.raises(Permanent, match="the password of user berta is kept by the identity provider"):
+            users.change_password(session, users.find_user(session, "berta"), PASSWORD)
+
+
+def shut_out_by_provider(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        user = users.admit(session, "https://provider 1", "berta", Access.VIEWER, NOON)
+        user.disabled_at = NOON
+
+
 def test_the_only_admin_cannot_be_disabled(sessions: Sessions) -> None:
     add(sessions)
     add(sessions, "ben", Access.OPERATOR)
@@ -80,7 +112,22 @@ def test_logins_that_have_ended_are_removed_by_the_next(sessions: Sessions) -> N
         token = logins.log_in(session, anna, NOON, logins.LONGEST)
     assert len(all_of(sessions, Login)) == 1
     with sessions() as session:
-        assert logins.find_login(session, token, NOON, logins.LONGEST, is_active=False)
+        assert logins.find_login(session, token, NOON, logins.LONGEST)
+
+
+def test_what_a_person_does_is_noted_twice_a_minute_at_most(sessions: Sessions) -> None:
+    add(sessions)
+    with sessions.begin() as session:
+        token = logins.log_in(session, users.find_user(session, "anna"), NOON, logins.LONGEST)
+    (login,), later = all_of(sessions, Login), NOON + timedelta(seconds=30)
+    assert [logins.is_note_due(login, at) for at in (later - timedelta(seconds=1), later)] == [False, True]
+    with sessions.begin() as session:
+        logins.note_active(session, login, later)
+    assert [each.seen_at for each in all_of(sessions, Login)] == [later]
+    with sessions.begin() as session:
+        logins.log_out(session, token)
+        logins.note_active(session, login, later)
+    assert all_of(sessions, Login) == []
 
 
 @pytest.fixture
@@ -104,6 +151,13 @@ def test_the_command_line_adds_lists_changes_and_disables(run: Callable[..., Res
     assert (anna.disabled_at, ben.disabled_at is not None) == (None, True)
     assert is_password(PASSWORD, anna.password_hash)
     assert is_password("another good one", ben.password_hash)
+
+
+def test_the_command_line_asks_no_password_of_who_comes_in_by_the_provider(
+    run: Callable[..., Result], sessions: Sessions
+) -> None:
+    shut_out_by_provider(sessions)
+    assert run("add", "Berta", "--role", "admin").stdout == "berta may come in as viewer.\n"
 
 
 @pytest.mark.parametrize(

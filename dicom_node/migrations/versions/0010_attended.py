@@ -1,4 +1,4 @@
-"""Attended: failures that a person has seen; and the timeline by time, for charts and for how peers answered last"""
+"""Attended: failures that a person has seen, what a peer once took; and the timeline by time, for charts"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ down_revision = "0009"
 def upgrade() -> None:
     for table in ("job", "delivery"):
         op.add_column(table, sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("delivery", sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("job", sa.Column("seen_by", sa.String(), nullable=False, server_default=""))
     op.create_index("ix_transition_at", "transition", ["at"])
 
@@ -17,6 +18,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_transition_at", "transition")
     with op.batch_alter_table("delivery") as delivery:
+        delivery.drop_column("delivered_at")
         delivery.drop_column("seen_at")
     with op.batch_alter_table("job") as job:
         job.drop_column("seen_by")
