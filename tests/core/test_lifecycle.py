@@ -42,6 +42,7 @@ ALLOWED = {
     (DeliveryState.DELIVERED, DeliveryState.COMMITTED),
     (DeliveryState.DELIVERED, DeliveryState.PENDING),
     (DeliveryState.DELIVERED, DeliveryState.FAILED),
+    (DeliveryState.COMMITTED, DeliveryState.PENDING),
     (DeliveryState.FAILED, DeliveryState.PENDING),
     (DeliveryState.FAILED, DeliveryState.CANCELLED),
     (CommitmentState.PENDING, CommitmentState.SENDING),
