@@ -38,7 +38,8 @@ from urllib.request import urlopen
 query = {"Level": "Instance", "Query": {"Modality": "SR"}, "Expand": True}
 found = json.load(urlopen("http://orthanc:8042/tools/find", json.dumps(query).encode()))
 studies = {json.load(urlopen(f"http://orthanc:8042/instances/{each['ID']}/study"))["ID"] for each in found}
-print(len(found), len(studies), len(list(Path("/inbox").glob("*.hl7"))))
+orus = [each for each in Path("/inbox").glob("*.hl7") if b"|ORU^R01" in each.read_bytes()]  # no test messages
+print(len(found), len(studies), len(orus))
 """
 
 
