@@ -12,8 +12,8 @@ PYTEST := $(BIN)/python -m pytest
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
 
-test: lint peers  ## Everything CI runs, in three processes: system tests mostly wait
-	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 3 --dist loadfile --durations 25
+test: lint peers  ## Everything CI runs, in two processes: system tests mostly wait
+	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile --durations 25
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
