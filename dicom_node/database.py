@@ -71,10 +71,6 @@ class Sessions(sessionmaker[Session]):
         return self._moves.begin()
 
 
-def make_sessions(engine: Engine) -> Sessions:
-    return Sessions(engine)
-
-
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest revision, or leave it there. Raises Permanent if it is of a later release."""
     from alembic import command  # a fifth of a second to import, and only one process migrates

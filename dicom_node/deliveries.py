@@ -54,14 +54,14 @@ def study_of(session: Session, delivery: Delivery) -> int:
 
 def was_taken() -> ColumnElement[bool]:
     """Of a delivery: its peer said once that it has it, whatever became of sending it again."""
-    return col(Delivery.state).in_(ACKNOWLEDGED) | col(Delivery.delivered_at).is_not(None)
+    return col(Delivery.delivered_at).is_not(None)
 
 
 def may_have_arrived(delivery: Delivery) -> bool:
     """Whether its peer may have the draft: it said so, or it is being sent, or went out once and was not answered."""
     went_out = delivery.has_gone_out or (delivery.payload is not None and not delivery.ack_code)
     return delivery.kind not in WITHDRAWALS and (
-        delivery.state in (*ACKNOWLEDGED, DeliveryState.SENDING) or delivery.delivered_at is not None or went_out
+        delivery.delivered_at is not None or delivery.state == DeliveryState.SENDING or went_out
     )
 
 

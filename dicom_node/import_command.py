@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.receive.importing import Fate, Summary, import_files
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.media import opened_media
@@ -23,7 +23,7 @@ def run(path: Path, settings: Settings, *, as_json: bool) -> int:
     engine = open_database(settings)
     require_current_schema(engine)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    receiver, summary = Receiver(store, make_sessions(engine), utc_now), Summary()
+    receiver, summary = Receiver(store, Sessions(engine), utc_now), Summary()
     with opened_media(path) as files:
         outcomes = import_files(receiver, files)
         for outcome in track(outcomes, "Importing", len(files), console=Console(stderr=True)):

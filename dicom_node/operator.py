@@ -106,9 +106,7 @@ def _send_now(session: Session, delivery: Delivery, now: datetime, words: str) -
         delivery.due_at = now
         note(session, delivery, now, words)
         return
-    has_it = delivery.state in ACKNOWLEDGED
-    changes = {"due_at": now, "attempts": 0, "has_gone_out": delivery.has_gone_out or has_it}
-    advance(session, delivery, DeliveryState.PENDING, now=now, reason=words, **changes)
+    advance(session, delivery, DeliveryState.PENDING, now=now, reason=words, due_at=now, attempts=0)
 
 
 def _retry_deliveries(session: Session, job: Job, failed: Sequence[Delivery], now: datetime, by: str) -> str:

@@ -2,8 +2,8 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from errno import ENOENT, ENOTSUP
 from functools import cache
 from pathlib import Path
@@ -88,16 +88,13 @@ class PartFile:
             pieces = _after(pieces, written)
 
 
-class storage_full:  # noqa: N801  used as a function; a generator would cost more than what it guards
+@contextmanager
+def storage_full() -> Iterator[None]:
     """Turn what the disk raises into StorageFull."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, OSError):
-            words = f"instance folder cannot be written: {error.strerror or type(error).__name__}"
-            raise StorageFull(words) from error
+    try:
+        yield
+    except OSError as error:
+        raise StorageFull(f"instance folder cannot be written: {error.strerror or type(error).__name__}") from error
 
 
 def fsync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Container, Iterable
 from contextlib import suppress
@@ -17,7 +18,6 @@ from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, fsync_folder, is_f
 from dicom_node.spare_files import SpareFiles, make_folders
 
 _PIECE_BYTES = 1024 * 1024
-_ROOM_STEP_BYTES = 128 * 1024  # what is in flight has more than that set aside
 _CUT_SHORT = "cut-short"  # folder of what a crash has left
 _META_GROUP_LENGTH_END = 144  # PS3.10 7.1: preamble, prefix, (0002,0000) with its value of four bytes
 
@@ -45,7 +45,6 @@ class Unfinished:
         self._store = store
         self._part = part
         self._prefix_bytes = part.size
-        self._has_room_for = 0  # bytes: so many were asked for
 
     @property
     def path(self) -> Path:
@@ -54,10 +53,7 @@ class Unfinished:
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
         """Append pieces of the data set. Raises StorageFull when the disk has no room or cannot be written."""
-        size = self._part.size + sum(map(len, pieces))
-        if size > self._has_room_for:  # asking costs as much as writing
-            self._store.require_room(size - self._part.size)
-            self._has_room_for = size + _ROOM_STEP_BYTES
+        self._store.require_room(sum(map(len, pieces)))
         self._part.write(pieces)
 
     def begin_write_back(self) -> None:
@@ -203,8 +199,7 @@ class InstanceStore:
     def free_bytes(self) -> int:
         """Of the disk. Raises StorageFull when it cannot be asked."""
         with storage_full():
-            found = os.statvfs(self.root)
-            return found.f_bavail * found.f_frsize
+            return shutil.disk_usage(self.root).free
 
 
 def _data_set_at(part10: BinaryIO, size_bytes: int) -> int:

@@ -7,7 +7,7 @@ from typing import cast
 from sqlmodel import Session, col, select
 
 from dicom_node.config import Settings
-from dicom_node.deliveries import ACKNOWLEDGED, may_have_arrived, reports_of
+from dicom_node.deliveries import may_have_arrived, reports_of
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance, begin, note
 from dicom_node.models import Delivery, Job, Report, Study
@@ -64,7 +64,7 @@ def _withdraw_reports(
             if kind == DeliveryKind.REJECTION or destination not in replaced:
                 yield f"{destination} {words}"
                 _tell(session, report, destination, kind, now)
-        replaced |= {each.destination for each in there if each.state in ACKNOWLEDGED}
+        replaced |= {each.destination for each in there if each.delivered_at is not None}
         _settle(session, report, now)
 
 

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import AWAY, make_sessions, open_database, require_current_schema
+from dicom_node.database import AWAY, Sessions, open_database, require_current_schema
 from dicom_node.deliveries import none_on_its_way, study_of
 from dicom_node.errors import CaseClosed, NodeError, NothingToTell, Transient
 from dicom_node.heartbeat import Pulse, beating
@@ -46,7 +46,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """The role: a thread for each of `turns`, so that a hanging PACS does not keep the RIS waiting."""
     engine = open_database(settings)
     require_current_schema(engine)
-    teller = Teller(make_sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
+    teller = Teller(Sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
     lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
     destinations = build_destinations(settings)
     works: dict[str, Callable[[], bool]] = _commitment_works(teller)

@@ -21,7 +21,7 @@ from waiting import free_port, wait_until
 
 from dicom_node import logs
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions, migrate, open_database
+from dicom_node.database import Sessions, migrate, open_database
 
 # The patient of every test is CANARY^PHI, with CANARY in all that identifies.
 _CANARY = "CANARY"
@@ -82,17 +82,17 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def sessions(engine: Engine) -> Sessions:
-    return make_sessions(engine)
+    return Sessions(engine)
 
 
 @pytest.fixture
 def sqlite_sessions(sqlite_engine: Engine) -> Sessions:
-    return make_sessions(sqlite_engine)
+    return Sessions(sqlite_engine)
 
 
 @pytest.fixture
 def postgres_sessions(postgres_engine: Engine) -> Sessions:
-    return make_sessions(postgres_engine)
+    return Sessions(postgres_engine)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sqlmodel import Session, SQLModel, select
 
 from dicom_node import lifecycle
 from dicom_node.database import Sessions
+from dicom_node.deliveries import ACKNOWLEDGED
 from dicom_node.models import Commitment, Delivery, Instance, Job, Report, Series, Study, Transition
 from dicom_node.receive.catalog import Files, register
 from dicom_node.receive.header import read_header
@@ -67,6 +68,8 @@ def add_instance(session: Session, study: Study) -> Instance:
 def add_delivery(session: Session, report: Report | None = None, **columns: Any) -> Delivery:
     report = report or add_report(session, add_job(session, state="reported"))
     columns = {"kind": DeliveryKind.SR, "destination": "pacs", "due_at": NOON, "created_at": NOON, **columns}
+    if columns.get("state") in ACKNOWLEDGED:
+        columns = {"delivered_at": NOON, **columns}
     delivery = Delivery(report_id=report.id, **columns)
     lifecycle.begin(session, delivery, NOON, reason=f"for {delivery.destination}")
     return delivery

@@ -8,7 +8,7 @@ from functools import partial
 from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Job
 from dicom_node.orphans import take_over
@@ -35,7 +35,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     writer = EngineProcess(
         settings.checkpoint_dir, max_new_tokens=settings.max_new_tokens, timeout_s=settings.inference_timeout_s
     )
-    sessions, store, rules = make_sessions(engine), InstanceStore(settings.instances_dir), rule_file(settings)
+    sessions, store, rules = Sessions(engine), InstanceStore(settings.instances_dir), rule_file(settings)
     ruling = Ruling(sessions, store, settings, rules, utc_now) if rules else None
     pulse = Pulse(lacks=lambda: (rules.lacks if rules else "") if writer.is_ready else "the model is not loaded")
     with beating("worker", sessions, pulse):

@@ -21,7 +21,7 @@ from dicom_node.access.users import (
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import AsJson, print_json
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, opened, require_current_schema
+from dicom_node.database import Sessions, opened, require_current_schema
 from dicom_node.models import Access, User
 
 app = typer.Typer(no_args_is_help=True, help="Who may use the page.")
@@ -96,5 +96,5 @@ def _session() -> Iterator[Session]:
     """One transaction."""
     with opened(Settings()) as engine:
         require_current_schema(engine)
-        with make_sessions(engine).begin() as session:
+        with Sessions(engine).begin() as session:
             yield session

@@ -17,7 +17,7 @@ from dicom_node.backup.objects import keep
 from dicom_node.backup.rows import dump, stored_objects
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
-from dicom_node.database import SCHEMA_REVISION, make_sessions
+from dicom_node.database import SCHEMA_REVISION, Sessions
 from dicom_node.errors import Permanent
 from dicom_node.models import Instance
 from dicom_node.storage import InstanceStore, StoredFile
@@ -74,7 +74,7 @@ def _keep_objects(settings: Settings, engine: Engine, state: Path, folder: Path)
 
 def _is_named(engine: Engine, path: str) -> bool:
     """Whether a row still says that the file is there; it may have been removed since the dump."""
-    with make_sessions(engine)() as session:
+    with Sessions(engine)() as session:
         named = select(Instance.id).where(Instance.path == path, col(Instance.removed_at).is_(None))
         return session.exec(named).first() is not None
 

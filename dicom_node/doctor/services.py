@@ -11,7 +11,7 @@ from sqlmodel import col, func, select
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, opened, require_current_schema, schema_revision
+from dicom_node.database import Sessions, opened, require_current_schema, schema_revision
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
 from dicom_node.errors import Permanent
 from dicom_node.models import Transition
@@ -70,7 +70,7 @@ def _clock(engine: Engine) -> Iterator[Diagnosis]:
     if abs(theirs - now) > _SKEW:
         yield fault(what, f"{(theirs - now).total_seconds():+.0f} s between this machine and the database's", fix)
         return
-    with make_sessions(engine)() as session:
+    with Sessions(engine)() as session:
         newest = session.exec(select(func.max(col(Transition.at)))).one()
     if newest is not None and newest - now > _SKEW:
         words = f"the newest row is of {(newest - now).total_seconds():.0f} s from now: the clock was set back"

@@ -55,15 +55,15 @@ def look_at_disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _failure(session: Session) -> Finding:
-    jobs = session.exec(select(Job.id, Job.study_id).where(needs_person(Job)).order_by(col(Job.id).desc())).all()
-    if not jobs:
+    count = session.exec(select(func.count()).select_from(Job).where(needs_person(Job))).one()
+    is_failure = (Transition.row_kind == "job", Transition.new == JobState.FAILED)
+    failed = select(Transition.id, Job.study_id).join(Job, col(Job.id) == col(Transition.row_id))
+    newest = failed.where(*is_failure, needs_person(Job)).order_by(col(Transition.id).desc()).limit(1)
+    found = session.exec(newest).first()
+    if found is None:
         return Finding("failure", "failure", False, True, "No study waits for a person.")
-    failed = col(Transition.row_id).in_([job_id for job_id, _ in jobs])
-    moves = (Transition.row_kind == "job", Transition.new == JobState.FAILED, failed)
-    newest = session.exec(select(Transition.id, Transition.row_id).where(*moves).order_by(col(Transition.id).desc()))
-    number, job_id = newest.first() or (0, jobs[0][0])
-    study_id = dict(jobs)[job_id]
-    words = f"{len(jobs)} studies failed and wait for a person; the newest is study {study_id}."
+    number, study_id = found
+    words = f"{count} studies failed and wait for a person; the newest is study {study_id}."
     return Finding("failure", "failure", True, False, words, number or 0, f"/studies/{study_id}")
 
 

@@ -6,7 +6,7 @@ from sqlmodel import col, select
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import print_json, say, show
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.models import Pull
 from dicom_node.peers import DicomSource
@@ -22,7 +22,7 @@ def run(name: str, settings: Settings, *, accession: str, study: str, as_json: b
     source = _source(name, settings)
     engine = open_database(settings)
     require_current_schema(engine)
-    sessions = make_sessions(engine)
+    sessions = Sessions(engine)
     if not accession and not study:
         found = _open_pulls(sessions, source)
         if as_json:

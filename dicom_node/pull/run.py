@@ -8,7 +8,7 @@ from functools import partial
 from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent, Transient
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Pull
@@ -29,7 +29,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """The role: pull until told to stop."""
     engine = open_database(settings)
     require_current_schema(engine)
-    sessions = make_sessions(engine)
+    sessions = Sessions(engine)
     lock = take_over(engine, sessions, settings, utc_now(), Pull)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver = Receiver(store, sessions, utc_now)

@@ -15,7 +15,7 @@ from dicom_node import logs
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment
 from dicom_node.orphans import take_over
@@ -53,7 +53,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     engine = open_database(settings)
     require_current_schema(engine)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    receiver = Receiver(store, make_sessions(engine), utc_now)
+    receiver = Receiver(store, Sessions(engine), utc_now)
     look_over_files(receiver)
     _freeze_what_was_imported()
     server = start_server(settings, receiver)

@@ -6,7 +6,7 @@ from functools import partial
 from dicom_node import logs
 from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment, Delivery, Job
 from dicom_node.orphans import return_orphans
@@ -23,7 +23,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """The role: sweep until told to stop."""
     engine = open_database(settings)
     require_current_schema(engine)
-    sessions, ring, pulse = make_sessions(engine), _bell(settings), Pulse()
+    sessions, ring, pulse = Sessions(engine), _bell(settings), Pulse()
     beat = partial(pulse.beat, "sweep", longest_s=_LONGEST_ROUND_S + settings.poll_interval_s)
     with beating("sweep", sessions, pulse):
         every(settings.poll_interval_s, stop, lambda: sweep_once(sessions, settings, utc_now, ring), beat)

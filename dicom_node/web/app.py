@@ -11,7 +11,7 @@ from dicom_node import logs
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.metrics import route as metrics
 from dicom_node.notify.telling import telling
 from dicom_node.receive.intake import Receiver
@@ -29,7 +29,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     engine = open_database(settings)
     require_current_schema(engine)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    app = make_app(settings, Receiver(store, make_sessions(engine), utc_now))
+    app = make_app(settings, Receiver(store, Sessions(engine), utc_now))
     with listen(settings) as listening:
         _log.info("listening", port=listening.getsockname()[1])
         serve(app, settings, listening=listening, stop=stop)

@@ -17,7 +17,7 @@ from rich.console import Console
 from sqlmodel import select
 
 from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
-from dicom_node.database import Sessions, make_sessions, open_database
+from dicom_node.database import Sessions, open_database
 from dicom_node.errors import NodeError, Transient
 from dicom_node.models import Study
 from dicom_node.timeline import study_status, timeline
@@ -74,7 +74,7 @@ def _show_one_film(node: subprocess.Popen[bytes], port: int) -> None:
         _wait_for(lambda: _is_open(port), node, "the node does not listen")
     with _step("Sending the film by C-STORE"):
         _send(film, port)
-    sessions = make_sessions(open_database(Settings(data_dir=_FOLDER / "node")))
+    sessions = Sessions(open_database(Settings(data_dir=_FOLDER / "node")))
     with _step("Loading the model, drafting, delivering to PACS and RIS"):
         _wait_for(lambda: _where(sessions) in ("done", "failed", "skipped"), node, "no draft was delivered")
     _print_timeline(sessions)

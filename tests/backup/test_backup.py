@@ -25,7 +25,7 @@ from dicom_node.backup.making import back_up
 from dicom_node.backup.manifest import read_manifest, sha256_of
 from dicom_node.backup.restoring import restore
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_empty_schema, make_sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, make_empty_schema, open_database, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.models import Delivery, Heartbeat, Instance, Job, Report, Series, Study, Transition
 from dicom_node.storage import InstanceStore, StoredFile
@@ -80,7 +80,7 @@ def lose(engine: Engine) -> None:
 
 
 def rows_of(engine: Engine) -> dict[str, list[dict[str, object]]]:
-    sessions = make_sessions(engine)
+    sessions = Sessions(engine)
     return {model.__tablename__: [row.model_dump() for row in all_of(sessions, model)] for model in KEPT}
 
 
@@ -100,7 +100,7 @@ def fill(settings: Settings, sessions: Sessions, films: int = 2) -> InstanceStor
 def test_every_object_acknowledged_before_a_backup_is_in_it(
     settings: Settings, engine: Engine, new_node: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
-    with Sender(settings, make_sessions(engine)) as sender:
+    with Sender(settings, Sessions(engine)) as sender:
         wait_until(lambda: len(sender.acknowledged) >= 5, "objects come in")
         before = list(sender.acknowledged)
         made = back_up(settings, engine, tmp_path / "backup", FrozenClock())
@@ -109,7 +109,7 @@ def test_every_object_acknowledged_before_a_backup_is_in_it(
     assert made.missing == 0
     lose(engine)
     found = restore(elsewhere, new_node, tmp_path / "backup", FrozenClock())
-    rows = all_of(make_sessions(new_node), Instance)
+    rows = all_of(Sessions(new_node), Instance)
     assert set(before) <= {row.sop_instance_uid for row in rows}
     assert (found.objects, found.damaged) == (len(rows), 0)
     store = InstanceStore(elsewhere.instances_dir)
@@ -120,8 +120,8 @@ def test_every_object_acknowledged_before_a_backup_is_in_it(
 def test_a_restored_node_is_the_one_that_was_backed_up(
     settings: Settings, engine: Engine, new_node: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
-    fill(settings, make_sessions(engine))
-    with make_sessions(engine).begin() as session:
+    fill(settings, Sessions(engine))
+    with Sessions(engine).begin() as session:
         session.add(Heartbeat(role="scp", host="node", well_at=NOON))
     before = rows_of(engine)
     made = back_up(settings, engine, tmp_path / "backup", FrozenClock())
@@ -133,7 +133,7 @@ def test_a_restored_node_is_the_one_that_was_backed_up(
     assert all_of_heartbeats(new_node) == 0
     assert whole_files(elsewhere.instances_dir) == whole_files(settings.instances_dir)
     assert (elsewhere.audit_dir / "2026-03-01.xml").read_text() == "<AuditMessage/>\n"
-    with make_sessions(new_node).begin() as session:  # new rows get ids that are free
+    with Sessions(new_node).begin() as session:  # new rows get ids that are free
         assert add_job(session).id == before["job"][-1]["id"] + 1
 
 
@@ -145,13 +145,13 @@ def all_of_heartbeats(engine: Engine) -> int:
 def test_a_backup_of_an_older_schema_is_brought_to_the_newest(
     settings: Settings, postgres_engine: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
-    fill(settings, make_sessions(postgres_engine))
+    fill(settings, Sessions(postgres_engine))
     back_up(settings, postgres_engine, tmp_path / "backup", FrozenClock())
     make_older(tmp_path / "backup", postgres_engine, "0007")
     make_empty_schema(postgres_engine, "head")
     restore(elsewhere, postgres_engine, tmp_path / "backup", FrozenClock())
     require_current_schema(postgres_engine)
-    assert len(all_of(make_sessions(postgres_engine), Report)) == 1
+    assert len(all_of(Sessions(postgres_engine), Report)) == 1
 
 
 def make_older(folder: Path, engine: Engine, schema: str) -> None:
@@ -185,7 +185,7 @@ def change_manifest(folder: Path, **changes: object) -> None:
 def test_a_node_with_rows_is_not_overwritten(
     settings: Settings, engine: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
-    fill(settings, make_sessions(engine))
+    fill(settings, Sessions(engine))
     before = rows_of(engine)
     back_up(settings, engine, tmp_path / "backup", FrozenClock())
     with pytest.raises(Permanent, match="the node is not empty: its table study has rows, and nothing is overwritten"):
@@ -195,7 +195,7 @@ def test_a_node_with_rows_is_not_overwritten(
 
 def test_a_node_that_runs_is_not_filled(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
     back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
-    with make_sessions(sqlite_engine).begin() as session:
+    with Sessions(sqlite_engine).begin() as session:
         session.add(Heartbeat(role="sweep", host="node", well_at=NOON - timedelta(seconds=20)))
     with pytest.raises(Permanent, match="the node runs: stop all its roles first"):
         restore(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
@@ -205,7 +205,7 @@ def test_a_node_that_runs_is_not_filled(settings: Settings, sqlite_engine: Engin
 def test_the_next_backup_in_a_folder_copies_only_what_is_new(
     settings: Settings, sqlite_engine: Engine, tmp_path: Path
 ) -> None:
-    sessions, folder = make_sessions(sqlite_engine), tmp_path / "backup"
+    sessions, folder = Sessions(sqlite_engine), tmp_path / "backup"
     store = fill(settings, sessions)
     first = back_up(settings, sqlite_engine, folder, FrozenClock())
     with sessions.begin() as session:
@@ -221,7 +221,7 @@ def test_objects_take_no_second_room_on_the_same_disk(
 ) -> None:
     if not links:
         monkeypatch.setattr(objects.os, "link", cross_device)
-    store = fill(settings, make_sessions(sqlite_engine))
+    store = fill(settings, Sessions(sqlite_engine))
     back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
     for path in whole_files(store.root):
         kept = tmp_path / "backup" / "instances" / path
@@ -238,7 +238,7 @@ def test_damaged_objects_are_not_restored_and_are_counted(
     settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects.os, "link", cross_device)
-    store = fill(settings, make_sessions(sqlite_engine), films=4)
+    store = fill(settings, Sessions(sqlite_engine), films=4)
     back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
     whole, changed, cut, gone = (tmp_path / "backup" / "instances" / path for path in whole_files(store.root))
     for file in (changed, cut):
@@ -256,7 +256,7 @@ def test_damaged_objects_are_not_restored_and_are_counted(
 def test_damaged_rows_are_refused(
     settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
-    fill(settings, make_sessions(sqlite_engine))
+    fill(settings, Sessions(sqlite_engine))
     back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
     rows = tmp_path / "backup" / read_manifest(tmp_path / "backup").state / "node.sqlite"
     rows.write_bytes(rows.read_bytes()[:-1] + b"?")
@@ -270,7 +270,7 @@ def test_a_backup_that_was_cut_short_leaves_the_one_before(
     settings: Settings, sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "backup"
-    fill(settings, make_sessions(sqlite_engine))
+    fill(settings, Sessions(sqlite_engine))
     back_up(settings, sqlite_engine, folder, FrozenClock())
     before = read_manifest(folder)
     with monkeypatch.context() as context:
@@ -289,7 +289,7 @@ def test_a_folder_of_something_else_is_left_alone(settings: Settings, sqlite_eng
 
 
 def test_a_row_whose_file_is_gone_is_counted(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
-    store = fill(settings, make_sessions(sqlite_engine))
+    store = fill(settings, Sessions(sqlite_engine))
     (store.root / whole_files(store.root)[0]).unlink()
     made = back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
     assert (made.objects, made.missing) == (2, 1)
@@ -305,7 +305,7 @@ def test_no_secret_is_in_a_backup(settings: Settings, sqlite_engine: Engine, tmp
 
 
 def test_the_commands_say_what_they_did(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
-    fill(settings, make_sessions(sqlite_engine))
+    fill(settings, Sessions(sqlite_engine))
     folder = tmp_path / "backup"
     assert command(settings.data_dir, "backup", folder) == (0, "Backed up 2 objects, 2 of them new in the folder.\n")
     new = tmp_path / "elsewhere"

@@ -178,9 +178,9 @@ import threading
 from dicom_node.audit_shipping import AuditShipping
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database
+from dicom_node.database import Sessions, open_database
 settings = Settings()
-shipping = AuditShipping(settings, settings.audit_syslog, make_sessions(open_database(settings)), utc_now)
+shipping = AuditShipping(settings, settings.audit_syslog, Sessions(open_database(settings)), utc_now)
 print("ships", flush=True)
 while not threading.Event().wait(0.02):
     shipping._again_at = 0.0

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel, col, select
 
 from dicom_node import database
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions, migrate, open_database, require_current_schema
+from dicom_node.database import Sessions, migrate, open_database, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.models import Delivery, Instance, Report, Series, Study
 
@@ -59,7 +59,7 @@ def test_a_database_of_version_1_keeps_its_drafts(engine: Engine) -> None:
             connection.execute(text(statement))
     migrate(engine)
     require_current_schema(engine)
-    with make_sessions(engine)() as session:
+    with Sessions(engine)() as session:
         reports = session.exec(select(Report).order_by(col(Report.id))).all()
         delivery = session.exec(select(Delivery)).one()
         instances = session.exec(select(Instance).order_by(col(Instance.id))).all()

@@ -15,7 +15,7 @@ from rows import add_delivery, add_instance, add_job, add_report, add_study, onl
 from sqlalchemy import Engine, event
 
 from dicom_node.config import Settings
-from dicom_node.database import SCHEMA_REVISION, Sessions, make_sessions
+from dicom_node.database import SCHEMA_REVISION, Sessions
 from dicom_node.failures import acknowledge
 from dicom_node.lifecycle import advance, note
 from dicom_node.metrics.collector import NodeCollector
@@ -208,7 +208,7 @@ def test_the_format_is_what_prometheus_expects(scraper: Scraper) -> None:
 
 def test_a_scrape_asks_the_indexes(engine: Engine, settings: Settings) -> None:
     """No table is read from end to end, whatever its size."""
-    sessions, statements = make_sessions(engine), []
+    sessions, statements = Sessions(engine), []
     scraper = Scraper(settings, sessions)
     scraper.scrape()
 

@@ -16,7 +16,7 @@ from sqlmodel import Session, select
 
 from dicom_node.backup.making import back_up
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
+from dicom_node.database import Sessions
 from dicom_node.errors import StorageFull
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, InboundMessage, Instance, Job, Order, Pull, Report, Study, Transition
@@ -209,7 +209,7 @@ def test_a_disk_that_cannot_be_asked_ends_nothing(settings: Settings, sqlite_ses
 
 
 def test_a_backup_misses_nothing_that_was_removed(engine: Engine, settings: Settings, tmp_path: Path) -> None:
-    house = House(settings, make_sessions(engine))
+    house = House(settings, Sessions(engine))
     house.add_ended(1)
     house.go_round()
     house.add_ended(2)

@@ -179,13 +179,13 @@ ROLE = """
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database
+from dicom_node.database import Sessions, open_database
 from dicom_node.receive.intake import Receiver
 from dicom_node.retention.rounds import Retention
 from dicom_node.storage import InstanceStore
 
 settings = Settings()
-receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(open_database(settings)), utc_now)
+receiver = Receiver(InstanceStore(settings.instances_dir), Sessions(open_database(settings)), utc_now)
 trail = AuditTrail(settings.audit_dir, settings.ae_title, utc_now)
 retention = Retention(settings, receiver, trail)
 while retention.go_round():

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from sqlmodel import select
 
 from dicom_node.config import Settings
-from dicom_node.database import make_empty_schema, make_sessions, migrate, require_current_schema
+from dicom_node.database import Sessions, make_empty_schema, migrate, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.models import Job, Study
 from dicom_node.operator import retry
@@ -45,7 +45,7 @@ class Node:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = Settings(data_dir=settings.data_dir, pacs=[PACS], min_free_bytes=0)
-        self.engine, self.sessions = engine, make_sessions(engine)
+        self.engine, self.sessions = engine, Sessions(engine)
         self.store, self.clock = InstanceStore(settings.instances_dir), FrozenClock(NOON + timedelta(days=1))
         self.pacs = FakeDestination(name="pacs")
 

@@ -15,7 +15,7 @@ from rows import all_of
 from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, migrate, open_database
+from dicom_node.database import Sessions, migrate, open_database
 from dicom_node.models import InboundMessage, Order
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(3600)]
@@ -97,7 +97,7 @@ def test_what_was_acknowledged_survives_every_kill(settings: Settings) -> None:
     for sender in senders:
         sender.join(LONG_S)
     print(f"{KILLS} kills, {len(acknowledged)} acknowledged")
-    sessions = make_sessions(engine)
+    sessions = Sessions(engine)
     rows = {row.control_id: row.raw for row in all_of(sessions, InboundMessage)}
     assert {key: raw for key, raw in acknowledged.items() if rows.get(key) != raw} == {}
     orders = [row.accession_number for row in all_of(sessions, Order)]

@@ -14,7 +14,7 @@ from waiting import LONG_S, in_threads
 
 from dicom_node import rounds
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
+from dicom_node.database import Sessions
 from dicom_node.errors import InvalidOutput, PeerUnreachable
 from dicom_node.flags import Flag, FlagKind, flags_to_json
 from dicom_node.lifecycle import put_back
@@ -322,7 +322,7 @@ def test_a_database_that_was_away_is_no_reason_to_fail_a_delivery(
     moment: str, teller: Teller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report(teller)
-    sessions = make_sessions(teller.sessions.kw["bind"])
+    sessions = Sessions(teller.sessions.kw["bind"])
     left = [OperationalError("UPDATE delivery", {"payload": "CANARY"}, Exception("CANARY"))]
     pacs = FakeDestination()
 

@@ -16,7 +16,7 @@ from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Report, Study
-from dicom_node.operator import retry
+from dicom_node.operator import resend, retry
 from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind, DeliveryState
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import study_status, timeline
@@ -291,6 +291,31 @@ def test_of_a_ris_each_message_is_cancelled_back_to_the_newest_that_it_acknowled
     assert house.withdraw() == ["ris is told by a cancelling ORU"]
     house.tell(house.cancellations)
     assert [document.revision for document in house.cancellations.documents] == [2, 1]
+
+
+def test_what_a_ris_took_and_is_to_be_sent_again_has_been_taken(house: House) -> None:
+    """It still stands in the place of the older one, for a withdrawal as for the draft that comes next."""
+    for number, view in enumerate(["AP", "PA"]):
+        house.receive(SOPInstanceUID=f"1.2.{number}", ViewPosition=view)
+        house.draft()
+        house.tell(house.ris)
+    with house.sessions.begin() as session:
+        resend(session, session.exec(select(Study.id)).one(), "ris", NOON)
+    assert house.withdraw() == ["ris is told by a cancelling ORU"]
+    house.tell(house.cancellations)
+    assert [document.revision for document in house.cancellations.documents] == [2]
+
+
+def test_a_draft_is_the_next_of_one_that_was_to_be_sent_again(house: House) -> None:
+    house.receive(SOPInstanceUID="1.2.0", ViewPosition="AP")
+    house.draft()
+    house.tell(house.pacs, house.quiet, house.ris)
+    with house.sessions.begin() as session:
+        resend(session, session.exec(select(Study.id)).one(), "pacs", NOON)
+    house.receive(SOPInstanceUID="1.2.1", ViewPosition="PA")
+    house.draft()
+    house.tell(house.pacs)
+    assert house.pacs.documents[-1].predecessor is not None
 
 
 def test_a_later_draft_waits_until_the_one_before_is_taken_back(told: House) -> None:

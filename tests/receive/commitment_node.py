@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from test_scp import DX
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions
+from dicom_node.database import Sessions
 from dicom_node.models import Commitment, Instance
 from dicom_node.peers import Peer, PeerAddress
 from dicom_node.receive.commitment_report import Reporter, report_due
@@ -66,7 +66,7 @@ def store_film(assoc: Association, number: int, **elements: str) -> Pair:
 @contextmanager
 def running(settings: Settings, engine: Engine) -> Iterator[Node]:
     clock = FrozenClock()
-    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), clock)
+    receiver = Receiver(InstanceStore(settings.instances_dir), Sessions(engine), clock)
     server = start_server(settings, receiver)
     try:
         yield Node(settings, receiver, clock, bound_port(server), Reporter(settings, receiver, server))

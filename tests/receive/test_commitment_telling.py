@@ -17,7 +17,7 @@ from test_scp import DX
 from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions
+from dicom_node.database import Sessions
 from dicom_node.models import Commitment
 from dicom_node.orphans import take_over
 from dicom_node.receive import event_report
@@ -266,7 +266,7 @@ def test_a_request_whose_process_died_is_taken_back_at_the_next_start(
 def test_a_result_that_is_being_told_outlives_kill_9(
     settings: Settings, sqlite_engine: Engine, modality: Modality, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions = make_sessions(sqlite_engine)
+    sessions = Sessions(sqlite_engine)
     with modality.listening() as port:
         peers = {"MODALITY": {"listens_at": {"host": "127.0.0.1", "port": port}}}
         monkeypatch.setenv("DICOM_NODE_PEERS", json.dumps(peers))

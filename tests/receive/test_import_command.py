@@ -16,7 +16,7 @@ from test_scp import listening, store
 from waiting import LONG_S
 
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
+from dicom_node.database import Sessions
 from dicom_node.models import Instance
 from dicom_node.receive.intake import SUCCESS, Receiver
 from dicom_node.storage import InstanceStore
@@ -75,7 +75,7 @@ def test_films_are_imported_while_the_node_receives(
     engine = request.getfixturevalue("postgres_engine" if is_postgres else "sqlite_engine")
     for number in range(30):
         (folder / f"film{number}").write_bytes(film(f"film {number}"))
-    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), FrozenClock())
+    receiver = Receiver(InstanceStore(settings.instances_dir), Sessions(engine), FrozenClock())
     stop, statuses = threading.Event(), []
     with listening(settings, receiver) as port:
 

@@ -20,7 +20,7 @@ from stored_files import unfinished_files
 from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database
+from dicom_node.database import Sessions, open_database
 from dicom_node.models import Instance
 from dicom_node.receive.intake import SUCCESS, Receiver
 from dicom_node.receive.scp import look_over_files
@@ -96,7 +96,7 @@ def test_what_was_acknowledged_survives_every_kill(settings: Settings) -> None:
         stop.set()
         scp.kill()
     print(f"{KILLS} kills, {len(acknowledged)} acknowledged")
-    _check(settings, Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), _later), acknowledged)
+    _check(settings, Receiver(InstanceStore(settings.instances_dir), Sessions(engine), _later), acknowledged)
     engine.dispose()
 
 

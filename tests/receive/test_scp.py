@@ -28,7 +28,7 @@ from stored_files import unfinished_files, whole_files
 from waiting import LONG_S, wait_until
 
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
+from dicom_node.database import Sessions
 from dicom_node.errors import StorageFull
 from dicom_node.models import Instance, Study
 from dicom_node.peers import Tls
@@ -126,7 +126,7 @@ def test_an_echo_is_answered(port: int) -> None:
 def test_a_stored_object_is_a_row_and_a_file_when_success_is_answered(
     settings: Settings, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), FrozenClock())
+    receiver = Receiver(InstanceStore(settings.instances_dir), Sessions(engine), FrozenClock())
     with listening(settings, receiver) as port:
         assert store(port) == SUCCESS
         instance = only(receiver.sessions, Instance)
@@ -287,7 +287,7 @@ def test_a_database_that_is_away_is_out_of_resources_until_it_is_back(
     is_postgres: bool, settings: Settings, request: pytest.FixtureRequest
 ) -> None:
     engine = request.getfixturevalue("postgres_engine" if is_postgres else "sqlite_engine")
-    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), FrozenClock())
+    receiver = Receiver(InstanceStore(settings.instances_dir), Sessions(engine), FrozenClock())
     with listening(settings, receiver) as port:
         with away(engine):
             assert store(port) == OUT_OF_RESOURCES
@@ -328,7 +328,7 @@ def test_nothing_is_answered_before_the_object_is_safe(settings: Settings, recei
 def test_a_commit_that_fails_is_not_acknowledged_and_its_file_is_kept(
     settings: Settings, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = replace(receiver, sessions=make_sessions(receiver.sessions.kw["bind"]))
+    failing = replace(receiver, sessions=Sessions(receiver.sessions.kw["bind"]))
     event.listen(failing.sessions, "before_commit", raising(OperationalError("COMMIT", {}, Exception("CANARY"))))
     with listening(settings, failing) as port:
         assert store(port) == OUT_OF_RESOURCES

@@ -19,7 +19,7 @@ from sqlmodel import select
 from waiting import free_port
 
 from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
-from dicom_node.database import Sessions, make_sessions, open_database
+from dicom_node.database import Sessions, open_database
 from dicom_node.models import Study
 from dicom_node.timeline import StudyStatus, study_status
 
@@ -148,7 +148,7 @@ class Node:
         """Of the node's database; closed when the node is stopped."""
         if self._engine is None:
             self._engine = open_database(self.settings())
-        return make_sessions(self._engine)
+        return Sessions(self._engine)
 
     def _close_database(self) -> None:
         if self._engine is not None:

@@ -17,7 +17,7 @@ from stored_files import unfinished_files
 from wire import Refused, Wire
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, migrate, open_database
+from dicom_node.database import Sessions, migrate, open_database
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -117,7 +117,7 @@ def _recovers(senders: Senders, ballast: Path) -> None:
 def _check(disk: Path, folder: Path, senders: Senders) -> None:
     settings = _settings(disk)
     engine = open_database(settings)
-    with make_sessions(engine)() as session:
+    with Sessions(engine)() as session:
         rows = found(tuple(each) for each in session.connection().execute(text(SELECT)))
     engine.dispose()
     assert set(senders.statuses) == {SUCCESS, OUT_OF_RESOURCES}

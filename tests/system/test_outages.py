@@ -23,7 +23,7 @@ from sqlmodel import func, select
 from waiting import wait_until
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions, open_database
+from dicom_node.database import Sessions, open_database
 from dicom_node.models import Study
 from dicom_node.states import StudyState
 
@@ -69,7 +69,7 @@ def test_postgresql_stopped_for_a_while_loses_nothing(tmp_path: Path, postgres: 
 def test_a_clock_that_is_set_back_an_hour_loses_nothing_and_leaves_no_study_open(
     settings: Settings, sqlite_engine: Engine, tmp_path: Path
 ) -> None:
-    clock, sessions = Clock(tmp_path), make_sessions(sqlite_engine)
+    clock, sessions = Clock(tmp_path), Sessions(sqlite_engine)
     with _receiving(settings, tmp_path, "sweep", environment=clock.environment) as senders:
         senders.receive(15)
         clock.set(-HOUR_S)
@@ -102,7 +102,7 @@ def _receiving(
 
 def _check(settings: Settings, folder: Path, senders: Senders) -> None:
     engine = open_database(settings)
-    with make_sessions(engine)() as session:
+    with Sessions(engine)() as session:
         rows = found(tuple(each) for each in session.connection().execute(text(SELECT)))
     engine.dispose()
     assert lost(settings.instances_dir, rows, senders.acknowledged) == []

@@ -11,7 +11,7 @@ from test_web_role import away
 from waiting import LONG_S
 
 from dicom_node.config import Settings
-from dicom_node.database import make_sessions
+from dicom_node.database import Sessions
 from dicom_node.receive.intake import Receiver
 from dicom_node.storage import InstanceStore
 
@@ -20,7 +20,7 @@ TOKEN = "a-token-for-prometheus"
 
 @pytest.fixture
 def receiver(settings: Settings, sqlite_engine: Engine) -> Receiver:
-    return Receiver(InstanceStore(settings.instances_dir), make_sessions(sqlite_engine), FrozenClock())
+    return Receiver(InstanceStore(settings.instances_dir), Sessions(sqlite_engine), FrozenClock())
 
 
 def ask(port: int, **headers: str) -> Answer:

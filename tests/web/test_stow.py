@@ -30,7 +30,7 @@ from stow_peer import (
 )
 
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
+from dicom_node.database import Sessions
 from dicom_node.models import Instance
 from dicom_node.receive.intake import (
     CANNOT_UNDERSTAND,
@@ -60,7 +60,7 @@ def leftovers(receiver: Receiver) -> list[Path]:
 
 
 def test_a_stored_instance_is_a_row_and_a_file_when_it_is_answered(settings: Settings, engine: Engine) -> None:
-    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), FrozenClock())
+    receiver = Receiver(InstanceStore(settings.instances_dir), Sessions(engine), FrozenClock())
     sent = film()
     with serving(settings, receiver) as port:
         answer = Answer(port, body_of(sent))

@@ -22,7 +22,7 @@ from stow_peer import FAILED, LARGE, Answer, SlowSender, body_of, data_set_of, f
 from waiting import free_port, wait_until
 
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
+from dicom_node.database import Sessions
 from dicom_node.models import Instance
 from dicom_node.receive.intake import OUT_OF_RESOURCES, Receiver
 from dicom_node.storage import InstanceStore
@@ -144,7 +144,7 @@ def test_a_database_that_is_away_is_told_until_it_is_back(
     database: str, settings: Settings, request: pytest.FixtureRequest
 ) -> None:
     engine = request.getfixturevalue(database)
-    receiver = Receiver(InstanceStore(settings.instances_dir), make_sessions(engine), FrozenClock())
+    receiver = Receiver(InstanceStore(settings.instances_dir), Sessions(engine), FrozenClock())
     with serving(settings, receiver) as port:
         with away(engine):
             answer = Answer(port, body_of(film("1.2.1")))

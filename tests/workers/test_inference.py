@@ -16,7 +16,7 @@ from waiting import in_threads
 
 from dicom_node.attention import maps_from_png
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, make_sessions
+from dicom_node.database import Sessions
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
 from dicom_node.flags import flags_from_json
 from dicom_node.labels import labels_from_json
@@ -324,7 +324,7 @@ def test_a_bell_before_its_time_is_not_answered(reader: Reader) -> None:
 @pytest.mark.parametrize("when", ["before the report is written", "at its commit"])
 def test_a_database_that_was_away_is_no_reason_to_fail_a_job(when: str, reader: Reader) -> None:
     queue(reader)
-    sessions = make_sessions(reader.sessions.kw["bind"])
+    sessions = Sessions(reader.sessions.kw["bind"])
     fail_once(sessions, "before_flush" if when.startswith("before") else "before_commit")
     infer(replace(reader, sessions=sessions))
     job = only(reader.sessions, Job)
