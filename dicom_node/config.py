@@ -10,7 +10,7 @@ from importlib.resources import files
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Literal
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
@@ -229,8 +229,10 @@ class Settings(BaseSettings):
     @field_validator("time_zone")
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError("expected an IANA name such as Europe/Berlin")
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:  # unknown; not a name at all; the name of a folder
+            raise ValueError("expected an IANA name such as Europe/Berlin") from error
         return name
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
 
@@ -29,6 +30,11 @@ class Requestor(AE):
         super().__init__(ae_title)
         self.connection_timeout = self.acse_timeout = self.dimse_timeout = self.network_timeout = timeout_s
         self._sockets: list[_ClosedSocket] = []
+
+    def associate(self, *args: Any, **options: Any) -> Association:
+        assoc = super().associate(*args, **options)
+        _hear_rejection(assoc)
+        return assoc
 
     def _create_socket(
         self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
@@ -87,6 +93,14 @@ def _no_association(assoc: Association, called_ae: str, refusal: str) -> PeerRej
         return PeerRejected(f"{called_ae} {refusal}")
     words = "rejected the association" if assoc.is_rejected else "cannot be reached, or ended the association"
     return PeerUnreachable(f"{called_ae} {words}")
+
+
+def _hear_rejection(assoc: Association) -> None:
+    """pynetdicom 3.0 takes a peer that rejects and hangs up at once, as DCMTK does, for one that was never reached."""
+    answer = assoc.dul.peek_next_pdu()
+    if assoc.is_aborted and isinstance(answer, A_ASSOCIATE) and answer.result:
+        assoc.acceptor.primitive = answer
+        assoc.is_aborted, assoc.is_rejected = False, True
 
 
 class _ClosedSocket(AssociationSocket):

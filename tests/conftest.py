@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socketserver import BaseServer
 
 import pytest
 import structlog
@@ -25,6 +26,7 @@ from dicom_node.database import Sessions, migrate, open_database
 
 # The patient of every test is CANARY^PHI, with CANARY in all that identifies.
 _CANARY = "CANARY"
+_LOOKS_EACH_S = 0.02
 
 
 def pytest_configure() -> None:
@@ -38,6 +40,8 @@ def pytest_configure() -> None:
         cache_logger_on_first_use=False,
     )
     logging.getLogger("dicom_node").setLevel(logging.DEBUG)
+    # A server looks whether it shall stop each half second: with a thousand servers that is what testing consists of.
+    BaseServer.serve_forever.__defaults__ = (_LOOKS_EACH_S,)
 
 
 @pytest.hookimpl(wrapper=True)
