@@ -13,7 +13,7 @@ demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keep
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
 
 test: lint peers  ## Everything CI runs, in two processes: system tests mostly wait
-	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile --durations 25
+	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -72,6 +72,7 @@ class Person:
 
     name: str  # as the person logged in, or tried to
     address: str  # IPv4 or IPv6
+    subject: str = ""  # of who comes in by an identity provider: its issuer and subject identifier, which never change
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,11 @@ def _add_process(message: Element, process: Process, *, role: Code | None = None
 
 
 def _add_person(message: Element, person: Person, *, role: Code | None = None) -> None:
+    names = {"UserID": _clean(person.name)}
+    if person.subject:
+        names["AlternativeUserID"] = _clean(person.subject)  # PS3.15 A.5.2.2
     place = {"NetworkAccessPointID": _clean(person.address), "NetworkAccessPointTypeCode": _IP_ADDRESS}
-    _add_participant(message, {"UserID": _clean(person.name)} | place, is_requestor=True, role=role)
+    _add_participant(message, names | place, is_requestor=True, role=role)
 
 
 def _add_sender(message: Element, sender: Sender, *, is_requestor: bool, role: Code | None = None) -> None:

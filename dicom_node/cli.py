@@ -30,6 +30,7 @@ for _command in (
     look.watch,
     look.health,
     look.commitments,
+    look.agreement,
     act.retry,
     act.resend,
     act.acknowledge,

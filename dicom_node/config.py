@@ -144,6 +144,11 @@ class Settings(BaseSettings):
         description="Addresses that may see the page over plain HTTP (CIDR), as a proxy that speaks HTTPS to browsers. "
         "Empty: this machine only.",
     )
+    http_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="Proxies before the HTTP port (CIDR) that are believed in X-Forwarded-For: the limit of tries and "
+        "the audit trail go by the address that they tell. Empty: none.",
+    )
     page_idle_s: float = Field(
         default=1_800.0, ge=60, description="Who does nothing on the page for so long has to log in again."
     )
@@ -224,6 +229,13 @@ class Settings(BaseSettings):
     def _is_a_database(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and _driver_of(url) not in _DRIVERS:
             raise ValueError(f"expected a URL that begins with {'://… or '.join(_DRIVERS)}://…")
+        return url
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        if url is not None and "@" in url:
+            raise ValueError("expected an address without user and password: the page shows it")
         return url
 
     @field_validator("time_zone")

@@ -22,7 +22,7 @@ from dicom_node.errors import Permanent
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCHEMA_REVISION = "0012"  # the newest in migrations/versions
+SCHEMA_REVISION = "0013"  # the newest in migrations/versions
 # What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
@@ -63,12 +63,17 @@ class Sessions(sessionmaker[Session]):
         super().__init__(engine, class_=Session, expire_on_commit=False)
         self._moves = sessionmaker(engine, class_=self.class_, expire_on_commit=False)
         self._reading = engine.execution_options(**{_READS: True})
+        self._engine = engine
 
     def __call__(self, **options: Any) -> Session:
         return super().__call__(**{"bind": self._reading, **options})
 
     def begin(self) -> AbstractContextManager[Session]:
         return self._moves.begin()
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """As `begin`, without the objects and their cost."""
+        return self._engine.begin()
 
 
 def migrate(engine: Engine) -> None:

@@ -8,7 +8,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -64,26 +64,51 @@ class _Content:
     texts: Sequence[_Text]
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where the objects are."""
+
+    sessions: Sessions
+    store: InstanceStore
+
+
 def export_study(settings: Settings, sessions: Sessions, study_id: int, folder: Path, clock: Clock) -> Manifest:
     """Fill a new folder. It has its name when all of it is written; the audit trail has it before.
 
-    Raises Permanent where there is no such study, the folder is there already, or it cannot be written.
+    Raises Permanent where there is no such study, the folder is there already, or it cannot be written; StorageAway.
     """
     if folder.exists():
         raise Permanent(f"{folder} is there already, and nothing is overwritten")
-    part = folder.with_name(f"{folder.name}.part")
     with sessions() as session:
         content = _read(session, study_id)
     _tell_audit(settings, content.study, clock)
+    with _all_or_nothing(folder) as part:
+        manifest, source = (
+            Manifest(study_id, clock().isoformat()),
+            _Source(sessions, InstanceStore(settings.instances_dir)),
+        )
+        (part / "received").mkdir()
+        for instance in content.instances:
+            _write_received(source, instance, part, manifest)
+        _write_texts(content.texts, part, manifest)
+    return manifest
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets this name when that went well, and else is gone again. Raises Permanent."""
+    part = folder.with_name(f"{folder.name}.part")
+    if part.exists():
+        raise Permanent(f"{part} is left of an export that was cut short: remove it")
     try:
         part.mkdir(mode=0o700, parents=True)
-        manifest = _write(InstanceStore(settings.instances_dir), content, part, clock().isoformat())
-        part.rename(folder)
-    except FileExistsError as error:
-        raise Permanent(f"{part} is left of an export that was cut short: remove it") from error
+        try:
+            yield part
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)  # once it has its name, there is none
     except OSError as error:
-        raise Permanent(f"{folder} cannot be written: {error.strerror or type(error).__name__}") from error
-    return manifest
+        raise Permanent(f"nothing was exported to {folder}: {error.strerror or type(error).__name__}") from error
 
 
 def _read(session: Session, study_id: int) -> _Content:
@@ -94,28 +119,35 @@ def _read(session: Session, study_id: int) -> _Content:
     return _Content(study, session.exec(instances).all(), (*_sent(session, study), *_told(session, study)))
 
 
-def _write(store: InstanceStore, content: _Content, folder: Path, exported_at: str) -> Manifest:
-    manifest = Manifest(content.study.id or 0, exported_at)
-    (folder / "received").mkdir()
-    for instance in content.instances:
-        _write_received(store, instance, folder, manifest)
-    for name, what, said in content.texts:
+def _write_received(source: _Source, instance: Instance, folder: Path, manifest: Manifest) -> None:
+    name = f"received/{instance.id}.dcm"
+    try:
+        shutil.copyfile(source.store.open(instance.path), folder / name)
+    except (InvalidHeader, FileNotFoundError):
+        _account_for(source, instance, folder, manifest)
+        return
+    manifest.files.append(_described(folder, name, f"object {instance.id}, as {instance.calling_ae} sent it"))
+
+
+def _account_for(source: _Source, instance: Instance, folder: Path, manifest: Manifest) -> None:
+    """Of an object whose file is gone. It may have been removed, and have come again, since the rows were read."""
+    with source.sessions() as session:
+        now = session.get_one(Instance, instance.id)
+    if now.removed_at is None and now.path != instance.path:
+        _write_received(source, now, folder, manifest)
+        return
+    manifest.removed += now.removed_at is not None
+    manifest.missing += now.removed_at is None
+
+
+def _write_texts(texts: Sequence[_Text], folder: Path, manifest: Manifest) -> None:
+    """And the manifest, last."""
+    for name, what, said in texts:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(said)
         manifest.files.append(_described(folder, name, what))
     (folder / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=2), encoding="utf-8")
-    return manifest
-
-
-def _write_received(store: InstanceStore, instance: Instance, folder: Path, manifest: Manifest) -> None:
-    name = f"received/{instance.id}.dcm"
-    try:
-        shutil.copyfile(store.open(instance.path), folder / name)
-    except (InvalidHeader, FileNotFoundError):
-        manifest.removed += instance.removed_at is not None
-        manifest.missing += instance.removed_at is None
-        return
-    manifest.files.append(_described(folder, name, f"object {instance.id}, as {instance.calling_ae} sent it"))
+    _read_durably(folder / MANIFEST)
 
 
 def _sent(session: Session, study: Study) -> Iterator[_Text]:
@@ -141,8 +173,15 @@ def _told(session: Session, study: Study) -> Iterator[_Text]:
 
 
 def _described(folder: Path, name: str, what: str) -> ExportedFile:
-    content = (folder / name).read_bytes()
+    content = _read_durably(folder / name)
     return ExportedFile(name, what, len(content), sha256(content).hexdigest())
+
+
+def _read_durably(file: Path) -> bytes:
+    """What was written, when it is on the disk: of one that is full some file systems say so only now."""
+    with file.open("rb") as content:
+        os.fsync(content.fileno())
+        return content.read()
 
 
 def _tell_audit(settings: Settings, study: Study, clock: Clock) -> None:

@@ -37,6 +37,7 @@ def configure(role: str, level: str, stream: TextIO = sys.stderr) -> None:
     """Send every log record, warning and uncaught exception of this process through the allow-list to the stream."""
     structlog.configure(
         processors=[
+            structlog.stdlib.filter_by_level,
             structlog.stdlib.add_log_level,
             _only_allowed,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,

@@ -43,10 +43,15 @@ def order_of(session: Session, study: Study) -> Order | None:
     return ours[0] if ours else None
 
 
+def finals_of(session: Session, study: Study) -> list[FinalReport]:
+    """What the RIS has told as final or corrected of this study and patient, oldest first."""
+    finals = session.exec(select(FinalReport).where(_is_of(FinalReport, study)).order_by(col(FinalReport.id))).all()
+    return [final for final in finals if _is_patients(session, study, final)]
+
+
 def is_closed(session: Session, study: Study) -> bool:
     """Whether the RIS has told the final report of this study and patient."""
-    finals = session.exec(select(FinalReport).where(_is_of(FinalReport, study))).all()
-    return any(_is_patients(session, study, final) for final in finals)
+    return bool(finals_of(session, study))
 
 
 def require_open_case(session: Session, study: Study) -> None:

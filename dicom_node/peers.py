@@ -151,10 +151,6 @@ class Retention(_Frozen):
         description="With less free disk, those of the oldest studies are removed before their days. 0: never.",
     )
 
-    @property
-    def is_on(self) -> bool:
-        return self.days is not None or self.free_bytes > 0
-
 
 class Channel(_Frozen):
     """Somebody who is told when the node needs a person, or is well again."""

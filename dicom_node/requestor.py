@@ -28,7 +28,8 @@ class Requestor(AE):
     def __init__(self, ae_title: str, *, timeout_s: float) -> None:
         """timeout_s: the longest wait for a connection and for each answer."""
         super().__init__(ae_title)
-        self.connection_timeout = self.acse_timeout = self.dimse_timeout = self.network_timeout = timeout_s
+        self.connection_timeout = self.acse_timeout = self.dimse_timeout = timeout_s
+        self.network_timeout = None  # aborts of itself what may be released at the same moment; each wait has its end
         self._sockets: list[_ClosedSocket] = []
 
     def associate(self, *args: Any, **options: Any) -> Association:
@@ -116,7 +117,7 @@ class _ClosedSocket(AssociationSocket):
     def connect(self, primitive: T_CONNECT) -> None:
         super().connect(primitive)
         if self.socket:
-            self.socket.settimeout(self.assoc.network_timeout)  # pynetdicom's is none
+            self.socket.settimeout(self.assoc.dimse_timeout)  # pynetdicom's is none
 
     def recv(self, nr_bytes: int) -> bytearray:
         """So many bytes, fewer where the connection ends before. Raises OSError if they take longer than they may.
@@ -135,14 +136,14 @@ class _ClosedSocket(AssociationSocket):
         if nr_bytes > _LONGEST_PDU_BYTES:
             raise OSError(EMSGSIZE, f"a PDU of {nr_bytes} bytes")
         connection = cast(socket.socket, self.socket)
-        deadline = time.monotonic() + (self.assoc.network_timeout or 0)
+        deadline = time.monotonic() + (self.assoc.dimse_timeout or 0)
         while len(received) < nr_bytes:
             connection.settimeout(max(deadline - time.monotonic(), 0.001))
             piece = connection.recv(min(nr_bytes - len(received), _PIECE_BYTES))
             if not piece:
                 return
             received += piece
-        connection.settimeout(self.assoc.network_timeout)
+        connection.settimeout(self.assoc.dimse_timeout)
 
     def _shutdown_socket(self) -> None:
         super()._shutdown_socket()

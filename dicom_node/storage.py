@@ -4,11 +4,12 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EIO
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
@@ -145,13 +146,12 @@ class InstanceStore:
         except FileNotFoundError:
             return False
 
-    def remove(self, paths: Iterable[str]) -> None:
-        """Return when the files and their names are gone from the disk, however many were there. Raises OSError."""
-        files = [self.root / path for path in paths]
-        for file in files:
-            file.unlink(missing_ok=True)
-        for folder in {file.parent for file in files}:
-            fsync_folder(folder)
+    def remove(self, paths: Iterable[str]) -> dict[str, OSError]:
+        """Return when the files and their names are gone from the disk, however many were there; of the rest, why."""
+        stuck: dict[str, OSError] = {}
+        for folder, own in groupby(sorted(paths), lambda path: (self.root / path).parent):
+            stuck |= self._remove_from(folder, list(own))
+        return stuck
 
     def open(self, path: str) -> Path:
         """The file of a row. Raises StorageAway if the folder cannot be read now, InvalidHeader if the file is gone."""
@@ -185,6 +185,19 @@ class InstanceStore:
                 elif found.st_mtime < older_than:
                     cut_short += self._clear_away(file, has_content=found.st_size > 0)
         return LookedOver(cut_short, whole)
+
+    def _remove_from(self, folder: Path, paths: Sequence[str]) -> dict[str, OSError]:
+        stuck: dict[str, OSError] = {}
+        for path in paths:
+            try:
+                (self.root / path).unlink(missing_ok=True)
+            except OSError as error:
+                stuck[path] = error
+        try:
+            fsync_folder(folder)
+        except OSError as error:
+            return dict.fromkeys(paths, error)
+        return stuck
 
     def _clear_away(self, file: Path, *, has_content: bool) -> bool:
         """Whether it was worth keeping."""

@@ -1,5 +1,6 @@
 """What the tests share: settings, both databases, a broker, and the guard that no patient data is logged."""
 
+import gc
 import logging
 import os
 import shutil
@@ -42,6 +43,16 @@ def pytest_configure() -> None:
     logging.getLogger("dicom_node").setLevel(logging.DEBUG)
     # A server looks whether it shall stop each half second: with a thousand servers that is what testing consists of.
     BaseServer.serve_forever.__defaults__ = (_LOOKS_EACH_S,)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what comes from now on alone.
+
+    pynetdicom's servers collect it at each 60th look, which is each second here: of torch, of thousands of tests and of
+    all that they import, that took half of the time of whoever talked to a PACS in this process.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,7 @@ from dicom_node import lifecycle
 from dicom_node.database import Sessions
 from dicom_node.deliveries import ACKNOWLEDGED
 from dicom_node.models import Commitment, Delivery, Instance, Job, Report, Series, Study, Transition
-from dicom_node.receive.catalog import Files, register
+from dicom_node.receive.catalog import Catalog, Files
 from dicom_node.receive.header import read_header
 from dicom_node.receive.intake import files_of
 from dicom_node.states import DeliveryKind
@@ -94,7 +94,8 @@ def receive(
     stored = put(store, part10) if store else StoredFile(f"{digest[:2]}/{digest}.dcm", len(part10))
     header = read_header(BytesIO(part10))
     files = files_of(store) if store else Files(lambda file: Path(file.path).stem, lambda _: True, print)
-    return session.get_one(Instance, register(session, header, stored, calling_ae=ae, now=now, files=files).instance_id)
+    registered = Catalog(session.connection(), files).register(header, stored, calling_ae=ae, now=now)
+    return session.get_one(Instance, registered.instance_id)
 
 
 def put(store: InstanceStore, part10: bytes) -> StoredFile:

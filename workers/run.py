@@ -1,7 +1,7 @@
 """The worker role: the model in a child process, threads that submit to it, the table or the broker as the bell."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -15,13 +15,14 @@ from dicom_node.orphans import take_over
 from dicom_node.rounds import every, together
 from dicom_node.rules.rule_file import rule_file
 from dicom_node.storage import InstanceStore
+from workers.comparing import Comparing
 from workers.engine_process import EngineProcess
 from workers.inference import Reader, infer
 from workers.ruling import Ruling
 from workers.terms import require_terms
 
 _LONGEST_DECODE_S = 120.0
-_LONGEST_ASKING_S = 120.0
+_LONGEST_BESIDE_S = 120.0
 
 _log = logs.get("worker")
 
@@ -45,7 +46,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
         reader = Reader(sessions, store, writer, settings, utc_now, stop, ruling)
         lock = take_over(engine, sessions, settings, utc_now(), Job)
         try:
-            with _asking_rules(ruling, settings.poll_interval_s, pulse):
+            # So that what is urgent by rule does not wait behind what is not, and a comparison not behind drafts.
+            decide, interval_s = ruling.decide_waiting if ruling else None, settings.poll_interval_s
+            compare = Comparing(sessions, utc_now).compare_due
+            with _beside("rules", decide, interval_s, pulse), _beside("comparing", compare, interval_s, pulse):
                 _serve(reader, stop, pulse)
         finally:
             writer.close()
@@ -53,19 +57,19 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 
 @contextmanager
-def _asking_rules(ruling: Ruling | None, interval_s: float, pulse: Pulse) -> Iterator[None]:
-    """Beside the threads that draft, so that what is urgent by rule does not wait behind what is not."""
-    if ruling is None:
+def _beside(name: str, work: Callable[[], bool] | None, interval_s: float, pulse: Pulse) -> Iterator[None]:
+    """Work that goes on in a thread of its own beside those that draft; None: there is none."""
+    if work is None:
         yield
         return
-    over, beat = threading.Event(), partial(pulse.beat, "rules", longest_s=_LONGEST_ASKING_S + interval_s)
-    asking = threading.Thread(target=every, args=(interval_s, over, ruling.decide_waiting, beat), name="rules")
-    asking.start()
+    over, beat = threading.Event(), partial(pulse.beat, name, longest_s=_LONGEST_BESIDE_S + interval_s)
+    thread = threading.Thread(target=every, args=(interval_s, over, work, beat), name=name)
+    thread.start()
     try:
         yield
     finally:
         over.set()
-        asking.join()
+        thread.join()
 
 
 def _serve(reader: Reader, stop: threading.Event, pulse: Pulse) -> None:

@@ -64,6 +64,17 @@ def commitments(as_json: AsJson = False) -> None:
     show(table)
 
 
+def agreement(
+    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Of drafts made since this day.")] = None,
+    model: Annotated[str, typer.Option(help="Of this model's drafts, by its name.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show how drafts agree with the signed reports: by finding and over time, with 95 % intervals."""
+    from dicom_node.agreement.command import run  # pydicom takes half a second, which `status` need not wait for
+
+    run(since.date() if since else None, model, as_json=as_json)
+
+
 def watch() -> None:
     """Show where the newest studies are, and how the roles are, as it changes; until Ctrl-C."""
     from dicom_node.commands.live import watch_rows

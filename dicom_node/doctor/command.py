@@ -17,6 +17,7 @@ from dicom_node.doctor.machine import check_certificates, check_disk, check_fold
 from dicom_node.doctor.peers import check_pacs, check_senders, check_sources
 from dicom_node.doctor.services import check_broker, check_database
 from dicom_node.notify.doctor import check_channels
+from dicom_node.retention.doctor import check_removal
 from dicom_node.rules.doctor import check_rules
 
 CHECKS: tuple[Check, ...] = (
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     check_sources,
     check_channels,
     check_rules,
+    check_removal,
     check_provider,
     check_collector,
 )

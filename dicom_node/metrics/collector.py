@@ -30,6 +30,7 @@ class NodeCollector(Collector):
         yield from node.build()
         yield from node.disk(self._settings)
         yield from node.certificates(self._settings, now)
+        yield from node.rules(self._settings)
         with self._sessions() as session:
             yield from node.roles(session, self._settings, now)
             yield from waiting.studies(session, now)

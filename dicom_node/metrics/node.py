@@ -1,4 +1,4 @@
-"""Metrics of the node itself: program, disk, certificates, roles."""
+"""Metrics of the node itself: program, disk, certificates, rules, roles."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,10 +12,12 @@ from sqlmodel import Session
 from dicom_node.certificates import expires_at
 from dicom_node.config import Settings
 from dicom_node.database import SCHEMA_REVISION
+from dicom_node.errors import BadRules
 from dicom_node.health import Condition, conditions
 from dicom_node.metrics.families import gauge
 from dicom_node.product import software_version
 from dicom_node.roles import roles_of
+from dicom_node.rules.rule_file import read_rules
 
 _DAY_S = 86_400
 
@@ -41,6 +43,18 @@ def certificates(settings: Settings, now: datetime) -> Iterator[Metric]:
         with suppress(OSError):
             days.append(((used_by,), (expires_at(tls.certificate) - now).total_seconds() / _DAY_S))
     yield gauge("certificate_days_left", "Until a certificate of this node ends.", ("used_by",), days)
+
+
+def rules(settings: Settings) -> Iterator[Metric]:
+    """Nothing is said where there are none."""
+    if settings.rules_file is None:
+        return
+    try:
+        read_rules(settings.rules_file, settings.destination_names)
+        is_bad = False
+    except BadRules:
+        is_bad = True
+    yield gauge("rules_bad", "1: the rules' file cannot be used, the last good ones stay in force.", (), [((), is_bad)])
 
 
 def roles(session: Session, settings: Settings, now: datetime) -> Iterator[Metric]:

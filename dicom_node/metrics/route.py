@@ -14,6 +14,7 @@ from dicom_node.metrics.collector import NodeCollector
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.refusals import Refusal, Refusals
 from dicom_node.web.access import is_from_elsewhere, is_this_machine
+from dicom_node.web.caller import caller_of
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="metrics"'}  # RFC 6750 3
 
@@ -38,8 +39,8 @@ def make_router(settings: Settings, receiver: Receiver, trail: AuditTrail) -> AP
 
 
 def _require_watcher(settings: Settings, request: Request, refusals: Refusals) -> None:
-    """Raises HTTPException 401 or 403."""
-    address = request.client.host if request.client else ""
+    """Raises HTTPException 401 or 403, PageRefused as `caller_of` does."""
+    address = caller_of(settings, request)
     if settings.metrics_token is None:
         if not is_this_machine(address) or is_from_elsewhere(request.headers, request.scope["http_version"]):
             _refuse(refusals, 403, "without metrics_token, only this machine may ask", address)

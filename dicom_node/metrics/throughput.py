@@ -8,7 +8,7 @@ from sqlmodel import Session, col
 
 from dicom_node.metrics.families import counter
 from dicom_node.metrics.tally import Sum, Tally
-from dicom_node.models import Delivery, Instance, Report, Transition
+from dicom_node.models import Agreement, Delivery, FindingAgreement, Instance, Report, Transition
 
 _MOVED = col(Transition.new) != col(Transition.old)  # not a mere remark
 
@@ -27,6 +27,10 @@ class Throughput:
         is_of_delivery = (col(Transition.row_kind) == "delivery") & (col(Transition.row_id) == col(Delivery.id))
         destinations = [col(Delivery.destination), col(Delivery.kind), col(Transition.new)]
         self._deliveries = Tally(col(Transition.id), at, labels=destinations, where=[_MOVED, is_of_delivery])
+        compared, compared_at = col(Agreement.id), col(Agreement.compared_at)
+        self._compared = Tally(compared, compared_at)
+        outcomes, is_of = [col(FindingAgreement.finding), col(FindingAgreement.outcome)], FindingAgreement.agreement_id
+        self._findings = Tally(compared, compared_at, labels=outcomes, where=[col(is_of) == compared])
 
     def look(self, session: Session, now: datetime) -> Iterator[Metric]:
         objects = self._objects.look(session, now)
@@ -41,6 +45,15 @@ class Throughput:
         deliveries = _counts(self._deliveries.look(session, now).items())
         labels = ("destination", "kind", "state")
         yield counter("delivery_moves", "Deliveries that came into a state.", labels, deliveries)
+        yield from self._agreement(session, now)
+
+    def _agreement(self, session: Session, now: datetime) -> Iterator[Metric]:
+        """What is compared anew, after a correction, counts again."""
+        compared = self._compared.look(session, now).get((), Sum())
+        yield counter("drafts_compared", "Drafts compared with the signed report.", (), [((), compared.count)])
+        findings = _counts(self._findings.look(session, now).items())
+        words = "Findings that draft or signed report name, by what came of it."
+        yield counter("findings_compared", words, ("finding", "outcome"), findings)
 
 
 def _counts(sums: ItemsView[tuple[str, ...], Sum]) -> list[tuple[tuple[str, ...], float]]:

@@ -1,5 +1,6 @@
 """The tables. A row is the domain type; its state changes only through `lifecycle`."""
 
+from dicom_node.models.agreement import Agreement, FindingAgreement
 from dicom_node.models.images import Declaration, Instance, PerformedStep, Series, StepStatus, Study
 from dicom_node.models.notices import Notice
 from dicom_node.models.people import Access, Heartbeat, Login, User
@@ -10,10 +11,12 @@ from dicom_node.models.work import Commitment, Delivery, Job, Pull, Report, Tran
 
 __all__ = [
     "Access",
+    "Agreement",
     "Commitment",
     "Declaration",
     "Delivery",
     "FinalReport",
+    "FindingAgreement",
     "Heartbeat",
     "InboundMessage",
     "Instance",

@@ -1,26 +1,28 @@
 """What has been received, as rows: Study, Series, Instance."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cache
 from typing import Any, NamedTuple, cast
 
-import sqlalchemy
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
-from sqlalchemy import Executable, Table, bindparam, inspect, update
+from sqlalchemy import Connection, Table, bindparam, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, select
+from sqlalchemy.orm import sessionmaker
+from sqlalchemy.sql.dml import ReturningInsert
+from sqlmodel import Session
 
 from dicom_node import lifecycle
 from dicom_node.models import Instance, Series, Study
 from dicom_node.receive.header import InstanceHeader, as_number
+from dicom_node.receive.prepared import Prepared
 from dicom_node.states import StudyState
 from dicom_node.storage import StoredFile
 
@@ -34,20 +36,36 @@ RADIOGRAPH_SOP_CLASSES = frozenset(
     }
 )
 
-# One statement each for all objects, below the ORM: making and interpreting one costs more than running it.
 _STUDY, _SERIES, _INSTANCE = (cast(Table, inspect(model).local_table) for model in (Study, Series, Instance))
+
+
+def _insert(table: Table, dialect: str) -> ReturningInsert[int]:
+    """Insert a row unless another association was first."""
+    insert: postgresql.Insert | sqlite.Insert
+    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    # The row itself, not rowcount: on PostgreSQL that is -1 for an INSERT.
+    return insert.on_conflict_do_nothing().returning(table.c.id)
+
+
+# What is run for every object.
 # The study, locked so that completeness and a late instance see each other; and the series, where it is there.
-_PLACE = (
-    sqlalchemy.select(_STUDY.c.id, _SERIES.c.id, _STUDY.c.state, _STUDY.c.images_removed_at)
-    .outerjoin(_SERIES, (_SERIES.c.study_id == _STUDY.c.id) & (_SERIES.c.series_instance_uid == bindparam("series")))
-    .where(_STUDY.c.study_instance_uid == bindparam("study"))
-    .with_for_update(of=_STUDY)
-)
-_RENEW = update(_STUDY).where(_STUDY.c.id == bindparam("of")).values(last_received_at=bindparam("now"))
-_VARIANTS = (
-    sqlalchemy.select(
-        _INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes, _INSTANCE.c.sha256, _INSTANCE.c.removed_at
+_PLACE = Prepared(
+    lambda _: (
+        select(_STUDY.c.id, _SERIES.c.id, _STUDY.c.state, _STUDY.c.images_removed_at)
+        .outerjoin(
+            _SERIES, (_SERIES.c.study_id == _STUDY.c.id) & (_SERIES.c.series_instance_uid == bindparam("series"))
+        )
+        .where(_STUDY.c.study_instance_uid == bindparam("study"))
+        .with_for_update(of=_STUDY)
     )
+)
+_ADD = Prepared(lambda dialect: _insert(_INSTANCE, dialect))
+_RENEW = Prepared(
+    lambda _: update(_STUDY).where(_STUDY.c.id == bindparam("of")).values(last_received_at=bindparam("now"))
+)
+# What is not.
+_VARIANTS = (
+    select(_INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes, _INSTANCE.c.sha256, _INSTANCE.c.removed_at)
     .where(_INSTANCE.c.sop_instance_uid == bindparam("uid"))
     .order_by(_INSTANCE.c.variant)
 )
@@ -73,21 +91,116 @@ class Registered:
     is_new: bool  # False: the same bytes were here before, and the row names their file
 
 
-def register(
-    session: Session,
-    header: InstanceHeader,
-    stored: StoredFile,
-    *,
-    calling_ae: str,
-    now: datetime,
-    files: Files,
-) -> Registered:
-    """Write the rows of a stored object. The same bytes again change nothing; a late radiograph reopens its study.
+class Catalog:
+    """Writes the rows of stored objects in one transaction. Study and series are looked up once in it."""
 
-    Where the file of the same bytes is gone or damaged, this one takes its place: what is acknowledged is here.
-    """
-    study_id, series_id, state = _place(session, header, now)
-    values = {
+    def __init__(self, connection: Connection, files: Files) -> None:
+        self._connection = connection
+        self._files = files
+        self._places: dict[tuple[str, str], _Place] = {}
+
+    def register(self, header: InstanceHeader, stored: StoredFile, *, calling_ae: str, now: datetime) -> Registered:
+        """Write what there is to know of an object.
+
+        The same bytes again change nothing; a late radiograph reopens its study. Where the file of the same bytes is
+        gone or damaged, this one takes its place: what is acknowledged is here.
+        """
+        place = self._place(header, now)
+        registered = self._add(place, _values(header, stored, place.series_id, calling_ae, now), stored)
+        is_late = place.state == StudyState.COMPLETE
+        is_image = registered.is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES
+        if is_late and is_image:
+            self._reopen(place.study_id, now)
+        if is_late or is_image:  # what reopens nothing keeps the study, too, from being removed as if nobody sent it
+            _RENEW.run(self._connection, {"of": place.study_id, "now": now})
+        return registered
+
+    def _add(self, place: "_Place", values: dict[str, Any], stored: StoredFile) -> Registered:
+        """Insert the instance beside those of its UID, unless one of them has the same bytes."""
+        while not (new := _ADD.run(self._connection, values)):
+            variants = self._connection.execute(_VARIANTS, {"uid": values["sop_instance_uid"]}).all()
+            values["variant"], values["sha256"] = len(variants), self._files.sha256_of(stored)
+            for variant in map(_Variant._make, variants):
+                match variant.compare(values, self._files):
+                    case _Found.SAME:
+                        return Registered(variant.id, place.study_id, is_new=False)
+                    case _Found.GONE:
+                        variant.replace(self._connection, values, self._files)
+                        return Registered(variant.id, place.study_id, is_new=True)
+        return Registered(new[0][0], place.study_id, is_new=True)
+
+    def _place(self, header: InstanceHeader, now: datetime) -> "_Place":
+        key = header.study_instance_uid, header.series_instance_uid
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._find_place(header, now)
+        return place
+
+    def _find_place(self, header: InstanceHeader, now: datetime) -> "_Place":
+        """Where the object belongs, made where it is not there yet."""
+        key = {"study": header.study_instance_uid, "series": header.series_instance_uid}
+        found = _PLACE.run(self._connection, key)
+        if not found:
+            self._begin_study(header, now)
+            found = _PLACE.run(self._connection, key)
+        study_id, series_id, state, images_removed_at = found[0]
+        if images_removed_at is not None:
+            self._note_return(study_id, now)
+        if series_id is None:
+            series = {"study_id": study_id, "series_instance_uid": key["series"], "modality": header.modality}
+            series_id = self._insert(_SERIES, series) or _PLACE.run(self._connection, key)[0][1]
+        return _Place(study_id, series_id, state)
+
+    def _begin_study(self, header: InstanceHeader, now: datetime) -> None:
+        """With what its first object says of order and patient: by that an order or a final report finds it."""
+        values = {
+            "study_instance_uid": header.study_instance_uid,
+            "state": StudyState.RECEIVING,
+            "accession_number": _ascii(header.accession_number),
+            "patient_id": _ascii(header.patient_id),
+            "issuer_of_patient_id": _ascii(header.issuer_of_patient_id),
+            "last_received_at": now,
+            "created_at": now,
+        }
+        new_id = self._insert(_STUDY, values)
+        if new_id is not None:
+            with self._moving() as session:
+                lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
+
+    def _note_return(self, study_id: int, now: datetime) -> None:
+        with self._moving() as session:
+            study = session.get_one(Study, study_id)
+            study.images_removed_at = None
+            lifecycle.note(session, study, now, "objects come after its images were removed")
+
+    def _reopen(self, study_id: int, now: datetime) -> None:
+        with self._moving() as session:
+            study = session.get_one(Study, study_id)
+            if study.state == StudyState.COMPLETE:  # another object of this transaction may have reopened it
+                lifecycle.advance(session, study, StudyState.RECEIVING, now=now, reason="an image came late")
+
+    def _insert(self, table: Table, values: dict[str, Any]) -> int | None:
+        """The new row's id; None if another association was first."""
+        return self._connection.execute(_insert(table, self._connection.dialect.name), values).scalar()
+
+    def _moving(self) -> AbstractContextManager[Session]:
+        """A session that takes part in the transaction."""
+        return sessionmaker(self._connection, class_=Session).begin()
+
+
+class _Place(NamedTuple):
+    """Where an object belongs."""
+
+    study_id: int
+    series_id: int
+    state: str  # of the study, when the transaction first saw it
+
+
+def _values(
+    header: InstanceHeader, stored: StoredFile, series_id: int, calling_ae: str, now: datetime
+) -> dict[str, Any]:
+    """The instance's row."""
+    return {
         "series_id": series_id,
         "sop_class_uid": header.sop_class_uid,
         "sop_instance_uid": header.sop_instance_uid,
@@ -106,29 +219,6 @@ def register(
         "burned_in_annotation": header.burned_in_annotation,
         "has_pixels": header.has_pixels,
     }
-    registered = _insert_variant(session, study_id, values, stored, files)
-    if registered.is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES:
-        _keep_open(session, session.get_one(Study, study_id), now)
-    elif state == StudyState.COMPLETE:  # it reopens nothing, but is not removed either as if nobody had sent it
-        session.connection().execute(_RENEW, {"of": study_id, "now": now})
-    return registered
-
-
-def _insert_variant(
-    session: Session, study_id: int, values: dict[str, Any], stored: StoredFile, files: Files
-) -> Registered:
-    """Insert the instance beside those of its UID, unless one of them has the same bytes."""
-    while (instance_id := _insert_unless_there(session, _INSTANCE, values)) is None:
-        variants = session.connection().execute(_VARIANTS, {"uid": values["sop_instance_uid"]}).all()
-        values["variant"], values["sha256"] = len(variants), files.sha256_of(stored)
-        for variant in map(_Variant._make, variants):
-            match variant.compare(values, files):
-                case _Found.SAME:
-                    return Registered(variant.id, study_id, is_new=False)
-                case _Found.GONE:
-                    variant.replace(session, values, files)
-                    return Registered(variant.id, study_id, is_new=True)
-    return Registered(instance_id, study_id, is_new=True)
 
 
 class _Found(Enum):
@@ -164,87 +254,19 @@ class _Variant(NamedTuple):
             return _Found.SAME
         return _Found.GONE if self.sha256 == values["sha256"] else _Found.OTHER
 
-    def replace(self, session: Session, values: dict[str, Any], files: Files) -> None:
+    def replace(self, connection: Connection, values: dict[str, Any], files: Files) -> None:
         """The row names the new file. The old one goes, if it was on its way already."""
         again = {name: values[name] for name in _COMES_AGAIN} | {"removed_at": None}
-        session.connection().execute(update(_INSTANCE).where(_INSTANCE.c.id == self.id).values(again))
+        connection.execute(update(_INSTANCE).where(_INSTANCE.c.id == self.id).values(again))
         if self.removed_at is not None and self.path:
             files.remove(self.path)
 
 
 def registered_paths(session: Session) -> frozenset[str]:
     """The file of every row."""
-    return frozenset(session.exec(select(Instance.path)).all())
-
-
-def _place(session: Session, header: InstanceHeader, now: datetime) -> tuple[int, int, str]:
-    """The ids of study and series, and the study's state: looked up once in a transaction, which may register many
-    objects of one series.
-    """
-    key = {"study": header.study_instance_uid, "series": header.series_instance_uid}
-    known = session.info.setdefault(tuple(key.values()), [])
-    if not known:
-        known.extend(_place_now(session, header, key, now))
-    return known[0], known[1], known[2]
-
-
-def _place_now(session: Session, header: InstanceHeader, key: dict[str, str], now: datetime) -> tuple[int, int, str]:
-    connection = session.connection()
-    found = connection.execute(_PLACE, key).one_or_none()
-    if found is None:
-        _begin_study(session, header, now)
-        found = connection.execute(_PLACE, key).one()
-    study_id, series_id, state, images_removed_at = found
-    if images_removed_at is not None:
-        _note_return(session, session.get_one(Study, study_id), now)
-    if series_id is None:
-        values = {"study_id": study_id, "series_instance_uid": key["series"], "modality": header.modality}
-        series_id = _insert_unless_there(session, _SERIES, values) or connection.execute(_PLACE, key).one()[1]
-    return study_id, series_id, state
-
-
-def _begin_study(session: Session, header: InstanceHeader, now: datetime) -> None:
-    """The study, with what its first object says of order and patient: by that an order or a final report finds it."""
-    values = {
-        "study_instance_uid": header.study_instance_uid,
-        "state": StudyState.RECEIVING,
-        "accession_number": _ascii(header.accession_number),
-        "patient_id": _ascii(header.patient_id),
-        "issuer_of_patient_id": _ascii(header.issuer_of_patient_id),
-        "last_received_at": now,
-        "created_at": now,
-    }
-    new_id = _insert_unless_there(session, _STUDY, values)
-    if new_id is not None:
-        lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
-
-
-def _note_return(session: Session, study: Study, now: datetime) -> None:
-    study.images_removed_at = None
-    session.add(study)
-    lifecycle.note(session, study, now, "objects come after its images were removed")
+    return frozenset(session.connection().execute(select(_INSTANCE.c.path)).scalars())
 
 
 def _ascii(number: str) -> str:
     """What needs a character set to be read is left to whoever drafts the image."""
     return as_number(number) if number.isascii() else ""
-
-
-def _keep_open(session: Session, study: Study, now: datetime) -> None:
-    if study.state == StudyState.COMPLETE:
-        lifecycle.advance(session, study, StudyState.RECEIVING, now=now, reason="an image came late")
-    study.last_received_at = now
-    session.add(study)
-
-
-def _insert_unless_there(session: Session, table: Table, values: dict[str, Any]) -> int | None:
-    """Insert a row unless another association was first. Returns the new row's id."""
-    # The row itself, not rowcount: on PostgreSQL that is -1 for an INSERT.
-    connection = session.connection()
-    return cast(int | None, connection.execute(_insert(connection.dialect.name, table), values).scalar())
-
-
-@cache
-def _insert(dialect: str, table: Table) -> Executable:
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
-    return cast(Executable, insert.on_conflict_do_nothing().returning(table.c.id))

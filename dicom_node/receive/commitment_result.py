@@ -10,13 +10,13 @@ from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 from sqlmodel import col, select
 
 from dicom_node import logs
 from dicom_node.database import Sessions
 from dicom_node.errors import InvalidHeader, Transient
-from dicom_node.models import Instance
+from dicom_node.models import Instance, Series, Study
 from dicom_node.receive.commitment import Reference
 from dicom_node.receive.intake import Receiver
 from dicom_node.storage import InstanceStore, StoredFile
@@ -117,13 +117,23 @@ def _examined(receiver: Receiver, references: Sequence[Reference]) -> Iterator[t
 
 
 def _held(sessions: Sessions, batch: Sequence[Reference]) -> Mapping[str, list[Instance]]:
-    """The rows of these objects by SOP Instance UID."""
+    """The rows of these objects by SOP Instance UID, when no removal that knew nothing of the request is under way."""
     wanted = col(Instance.sop_instance_uid).in_({each.sop_instance_uid for each in batch})
+    _wait_for_removals(sessions, wanted)
     held: dict[str, list[Instance]] = defaultdict(list)
     with sessions() as session:
         for instance in session.exec(select(Instance).where(wanted)):
             held[instance.sop_instance_uid].append(instance)
     return held
+
+
+def _wait_for_removals(sessions: Sessions, wanted: ColumnElement[bool]) -> None:
+    """A removal that locks a study from now on finds the request. One lock at a time: others lock several studies."""
+    with sessions() as session:
+        studies = session.exec(select(Series.study_id).join(Instance).where(wanted).distinct()).all()
+    for study_id in studies:
+        with sessions() as session:
+            session.exec(select(Study.id).where(Study.id == study_id).with_for_update(read=True)).one()
 
 
 def _failure_reason(

@@ -1,10 +1,12 @@
 """SHA-256 of what was received, made while nothing is received: a digest costs as much as receiving does.
 
-It proves later that a file is what came: before commitment is given, and before a file is deleted.
+It proves later that a file is what came: before commitment is given, and before a file is deleted. So that there is
+room to be made also where somebody always sends, it is not waited for longer than an hour.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import cast
 
@@ -17,11 +19,12 @@ from dicom_node.receive.intake import Receiver
 from dicom_node.storage import StoredFile
 
 QUIET_S = 2.0  # the objects of one sender follow each other faster than that
+_LONGEST_WAIT = timedelta(hours=1)
 _BATCH = 50  # digests that are written in one transaction
 
 _INSTANCE = cast(Table, inspect(Instance).local_table)
 _NEXT = (
-    select(_INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes)
+    select(_INSTANCE.c.id, _INSTANCE.c.received_at, _INSTANCE.c.path, _INSTANCE.c.size_bytes)
     .where(_INSTANCE.c.sha256 == "", _INSTANCE.c.id > bindparam("after"))
     .order_by(_INSTANCE.c.id)
     .limit(_BATCH)
@@ -39,7 +42,10 @@ class Digests:
         self._after = 0
 
     def fill(self, stop: threading.Event, beat: Callable[[], object] = lambda: None) -> None:
-        """Give every row without a digest one, oldest first, until an object comes in. beat: called before each."""
+        """Give every row without a digest one, oldest first; young ones until an object comes in.
+
+        beat: called before each.
+        """
         made = self._made(stop, beat)
         while batch := list(islice(made, _BATCH)):
             try:
@@ -51,8 +57,8 @@ class Digests:
 
     def _made(self, stop: threading.Event, beat: Callable[[], object]) -> Iterator[dict[str, int | str]]:
         while files := self._next():
-            for instance_id, path, size_bytes in files:
-                if self._receiver.store.quiet_s() < QUIET_S or stop.is_set():
+            for instance_id, received_at, path, size_bytes in files:
+                if stop.is_set() or not self._is_time_for(received_at):
                     return
                 beat()
                 self._after = instance_id
@@ -63,7 +69,11 @@ class Digests:
                 else:
                     yield {"of": instance_id, "digest": digest}
 
-    def _next(self) -> Sequence[tuple[int, str, int]]:
+    def _is_time_for(self, received_at: datetime) -> bool:
+        is_quiet = self._receiver.store.quiet_s() >= QUIET_S
+        return is_quiet or received_at < self._receiver.clock() - _LONGEST_WAIT
+
+    def _next(self) -> Sequence[tuple[int, datetime, str, int]]:
         with self._receiver.sessions() as session:
             rows = session.connection().execute(_NEXT, {"after": self._after})
-            return [(instance_id, path, size_bytes) for instance_id, path, size_bytes in rows]
+            return [(instance_id, at, path, size_bytes) for instance_id, at, path, size_bytes in rows]

@@ -145,6 +145,7 @@ def _parsed(read: Callable[[], InstanceHeader]) -> InstanceHeader:
 
 
 def _header(source: "_PlainSource | _PydicomSource") -> InstanceHeader:
+    patient_id, issuer = source.text(PATIENT_ID), source.text(ISSUER_OF_PATIENT_ID)
     return InstanceHeader(
         sop_class_uid=_uid(source.text(SOP_CLASS_UID), SOP_CLASS_UID),
         sop_instance_uid=_uid(source.text(SOP_INSTANCE_UID), SOP_INSTANCE_UID),
@@ -153,9 +154,9 @@ def _header(source: "_PlainSource | _PydicomSource") -> InstanceHeader:
         transfer_syntax_uid=_uid(source.transfer_syntax_uid(), TRANSFER_SYNTAX_UID),
         modality=_word(source.text(MODALITY)),
         accession_number=source.text(ACCESSION_NUMBER),
-        patient_id=source.text(PATIENT_ID),
-        issuer_of_patient_id=source.text(ISSUER_OF_PATIENT_ID),
-        patient_key=_patient_key(source),
+        patient_id=patient_id,
+        issuer_of_patient_id=issuer,
+        patient_key=_patient_key(patient_id, issuer),
         body_part=_word(source.text(BODY_PART_EXAMINED))
         or source.coded_word(ANATOMIC_REGION_SEQUENCE, BODY_PART_OF_CODE),
         view=_word(source.text(VIEW_POSITION)) or source.coded_word(VIEW_CODE_SEQUENCE, VIEW_OF_CODE),
@@ -252,11 +253,8 @@ def as_number(text: str) -> str:
     return number if len(number) <= _LONGEST_WORD else ""
 
 
-def _patient_key(source: _PlainSource | _PydicomSource) -> str:
-    patient_id = source.text(PATIENT_ID)
-    if not patient_id:
-        return ""
-    return sha256(f"{patient_id}\x1f{source.text(ISSUER_OF_PATIENT_ID)}".encode()).hexdigest()
+def _patient_key(patient_id: str, issuer: str) -> str:
+    return sha256(f"{patient_id}\x1f{issuer}".encode()).hexdigest() if patient_id else ""
 
 
 def _first_item(ds: Dataset, sequence: BaseTag) -> Dataset:

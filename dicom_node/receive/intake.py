@@ -1,20 +1,19 @@
 """One object's way from the wire to its row: written as it comes, read, made durable, committed (PS3.4 B.2.3)."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session
 
 from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.database import Sessions
 from dicom_node.errors import InvalidHeader, OutsideStudy, StorageFull
 from dicom_node.receive.announcement import Announcement
-from dicom_node.receive.catalog import Files, Registered, register
+from dicom_node.receive.catalog import Catalog, Files, Registered
 from dicom_node.receive.deflate import inflating, refuse_deflate_bomb
 from dicom_node.receive.group_commit import GroupCommit
 from dicom_node.receive.header import InstanceHeader, read_header
@@ -82,6 +81,7 @@ class Intake:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
+        self._files = files_of(receiver.store)
         self._rows = GroupCommit(self._commit)
         self._told: dict[int, None] = {}  # studies, the oldest first
 
@@ -96,14 +96,19 @@ class Intake:
         unfinished.begin_write_back()
         header = _read(unfinished.path, announced)
         _require_what_was_announced(header, announced)
-        instance_id = self._rows.add(Record(header, unfinished, unfinished.seal(), announced.calling_ae))
-        _log.debug("instance_stored", instance=instance_id, calling_ae=announced.calling_ae)
+        stored = unfinished.seal()
+        instance_id = self._rows.add(Record(header, unfinished, stored, announced.calling_ae))
+        _log.debug("instance_stored", instance=instance_id, calling_ae=announced.calling_ae, bytes=stored.size_bytes)
         return header
 
     def _commit(self, records: Sequence[Record]) -> list[int]:
         """The ids of the records' rows, when these are on the disk, as the files are."""
-        with self._receiver.sessions.begin() as session:
-            registered = [self._register(session, record) for record in records]
+        with self._receiver.sessions.transaction() as connection:
+            catalog = Catalog(connection, self._files)
+            registered = [
+                catalog.register(each.header, each.stored, calling_ae=each.calling_ae, now=self._receiver.clock())
+                for each in records
+            ]
             for record, result in zip(records, registered, strict=True):
                 if result.is_new:
                     record.unfinished.keep()  # before the commit: if that is cut short, who knows what was committed
@@ -119,19 +124,15 @@ class Intake:
         while len(self._told) > _STUDIES_TOLD:
             del self._told[next(iter(self._told))]
 
-    def _register(self, session: Session, record: Record) -> Registered:
-        return register(
-            session,
-            record.header,
-            record.stored,
-            calling_ae=record.calling_ae,
-            now=self._receiver.clock(),
-            files=files_of(self._receiver.store),
-        )
-
 
 def files_of(store: InstanceStore) -> Files:
-    return Files(store.sha256, store.holds, lambda path: store.remove([path]))
+    return Files(store.sha256, store.holds, partial(_remove, store))
+
+
+def _remove(store: InstanceStore, path: str) -> None:
+    """What has come is kept, also where the disk does not give the old file up."""
+    for error in store.remove([path]).values():
+        _log.error("file_not_removed", reason=error.strerror or type(error).__name__)
 
 
 def _require_what_was_announced(header: InstanceHeader, announced: Announcement) -> None:
@@ -161,15 +162,12 @@ class Deposit:
     def __init__(self, intake: Intake, announced: Announcement) -> None:
         self._intake = intake
         self._announced = announced
-        self._began = time.monotonic()
-        self._size = 0
         self._status = SUCCESS
         self._unfinished: Unfinished | None = None
         self._attempt(self._open)
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
         """Take pieces of the data set; they must stay as they are until the next call has returned."""
-        self._size += sum(map(len, pieces))
         if self._unfinished is not None:
             self._attempt(lambda: self._write(pieces))
 
@@ -178,8 +176,6 @@ class Deposit:
         if self._unfinished is not None:
             self._attempt(self._keep)
             self.discard()
-        seconds = round(time.monotonic() - self._began, 4)
-        _log.debug("c_store", status=f"{self._status:04X}", bytes=self._size, seconds=seconds)
         return self._status
 
     def discard(self) -> None:

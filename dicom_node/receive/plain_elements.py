@@ -5,10 +5,10 @@ Plain is: little endian, ascending tags, known VRs, lengths that fit. Whatever p
 """
 
 import struct
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from io import SEEK_END
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from pydicom.charset import python_encoding
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -27,8 +27,6 @@ _PREFIX = b"DICM"
 _META_OFFSET = 132
 _STANDARD_UID_ROOT = "1.2.840.10008."
 _OTHER_ENCODINGS = frozenset({ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian})
-_VRS = frozenset(vr.encode() for vr in STANDARD_VR)
-_LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 _TEXT_VRS = frozenset({b"CS", b"LO", b"SH", b"UI"})
 _CHARACTER_SETS = frozenset(name.encode() for name in python_encoding)
 
@@ -36,20 +34,15 @@ _META_VRS = frozenset({b"AE", b"OB", b"SH", b"UI"})
 
 _EXPLICIT_HEAD, _IMPLICIT_HEAD = struct.Struct("<HH2sH"), struct.Struct("<HHI")
 _LONG_LENGTH = struct.Struct("<I")
-_LONG_HEAD_BYTES = 12
+_HEAD_BYTES, _LONG_HEAD_BYTES = 8, 12
+_HEAD_BYTES_OF_VR = {vr.encode(): 12 if vr in EXPLICIT_VR_LENGTH_32 else 8 for vr in STANDARD_VR}  # PS3.5 7.1.2
+
+# Of an element all that precedes its value: tag, VR (empty in Implicit VR), length of the value, bytes of the head.
+_Head = tuple[int, bytes, int, int]
 
 
 class NotPlain(Exception):
     """pydicom has to read this one."""
-
-
-class _Head(NamedTuple):
-    """Of an element: all that precedes its value."""
-
-    tag: int
-    vr: bytes  # empty in Implicit VR
-    length: int
-    end: int  # where the value begins in the file
 
 
 @dataclass(frozen=True)
@@ -74,25 +67,19 @@ def read_plain_elements(
     found: dict[int, bytes] = {}
     filled: set[int] = set()
     last = (_FIRST_GROUP << 16) - 1
-    for _ in range(_MOST_ELEMENTS):
-        if at == window.size:
-            return PlainElements(transfer_syntax, found, frozenset(filled), has_pixels=False)
-        head = read(window, at)
-        tag, _, length, at = head
+    for tag, vr, length, value_at in _elements(window, at, read):
         if not last < tag < _FIRST_DELIMITER:
             raise NotPlain
+        last = tag
         if tag in pixels:
             return PlainElements(transfer_syntax, found, frozenset(filled), length > 0)
-        if length == _UNDEFINED or length > window.size - at:
-            raise NotPlain
         if tag in texts:
-            found[tag] = _text(window, head)
+            found[tag] = _text(window, vr, length, value_at)
         elif tag in sequences and length:
             filled.add(tag)
         elif tag == _SPECIFIC_CHARACTER_SET:
-            _require_known_character_set(_text(window, head))
-        at, last = at + length, tag
-    raise NotPlain
+            _require_known_character_set(_text(window, vr, length, value_at))
+    return PlainElements(transfer_syntax, found, frozenset(filled), has_pixels=False)
 
 
 class _Window:
@@ -106,38 +93,57 @@ class _Window:
 
     def look(self, at: int, count: int) -> bytes:
         """These bytes of the file. Raises NotPlain where it ends before."""
-        begin = self.offset(at, count)
-        if begin + count > len(self.bytes):
+        begin = at - self.at
+        if begin < 0 or begin + count > len(self.bytes):
+            self.move_to(at)
+            begin = 0
+        if count > len(self.bytes) - begin:
             raise NotPlain
         return self.bytes[begin : begin + count]
 
-    def offset(self, at: int, count: int) -> int:
-        """Where in `bytes` this place of the file is; so many bytes follow, unless the file ends before."""
-        begin = at - self.at
-        if begin < 0 or begin + count > len(self.bytes):
-            self._file.seek(self._start + at)
-            self.bytes, self.at = self._file.read(max(_WINDOW_BYTES, count)), at
-            begin = 0
-        return begin
+    def move_to(self, at: int) -> None:
+        self._file.seek(self._start + at)
+        self.bytes, self.at = self._file.read(_WINDOW_BYTES), at
 
 
 def _read_meta(window: _Window) -> tuple[bytes, int]:
     """The transfer syntax, and where the data set begins (PS3.10 7.1)."""
     if window.look(_META_OFFSET - len(_PREFIX), len(_PREFIX)) != _PREFIX:
         raise NotPlain
-    at, syntax = _META_OFFSET, b""
-    while at != window.size:
-        if window.look(at, 2) != _FILE_META_GROUP:
-            break
-        head = _explicit_head(window, at)
-        if head.length > window.size - head.end or (head.vr not in _META_VRS and (head.vr, head.length) != (b"UL", 4)):
+    end, syntax = _META_OFFSET, b""
+    for tag, vr, length, at in _elements(window, end, _meta_head):
+        if vr not in _META_VRS and (vr, length) != (b"UL", 4):
             raise NotPlain
-        if head.tag == _TRANSFER_SYNTAX_UID:
-            syntax = _text(window, head).rstrip(b"\0 ")
-        at = head.end + head.length
+        if tag == _TRANSFER_SYNTAX_UID:
+            syntax = _text(window, vr, length, at).rstrip(b"\0 ")
+        end = at + length
     if not _is_usual(syntax):
         raise NotPlain
-    return syntax, at
+    return syntax, end
+
+
+def _elements(
+    window: _Window, at: int, read: Callable[[bytes, int], _Head | None]
+) -> Iterator[tuple[int, bytes, int, int]]:
+    """Tag, VR, length and place of one value after the other, to the end of the file or where `read` gives None."""
+    for _ in range(_MOST_ELEMENTS):
+        if at == window.size:
+            return
+        if not 0 <= at - window.at <= len(window.bytes) - _LONG_HEAD_BYTES:
+            window.move_to(at)
+        try:
+            head = read(window.bytes, at - window.at)
+        except struct.error:
+            raise NotPlain from None  # the file ends within it
+        if head is None:
+            return
+        tag, vr, length, head_bytes = head
+        at += head_bytes
+        yield tag, vr, length, at
+        if length == _UNDEFINED or length > window.size - at:
+            raise NotPlain
+        at += length
+    raise NotPlain
 
 
 def _is_usual(transfer_syntax: bytes) -> bool:
@@ -145,33 +151,29 @@ def _is_usual(transfer_syntax: bytes) -> bool:
     return uid.startswith(_STANDARD_UID_ROOT) and uid not in _OTHER_ENCODINGS and len(uid) <= 64
 
 
-def _implicit_head(window: _Window, at: int) -> _Head:
-    begin = window.offset(at, _IMPLICIT_HEAD.size)
-    if begin + _IMPLICIT_HEAD.size > len(window.bytes):
-        raise NotPlain
-    group, number, length = _IMPLICIT_HEAD.unpack_from(window.bytes, begin)
-    return _Head(group << 16 | number, b"", length, at + _IMPLICIT_HEAD.size)
+def _meta_head(content: bytes, at: int) -> _Head | None:
+    return _explicit_head(content, at) if content.startswith(_FILE_META_GROUP, at) else None
 
 
-def _explicit_head(window: _Window, at: int) -> _Head:
-    begin = window.offset(at, _LONG_HEAD_BYTES)
-    if begin + _EXPLICIT_HEAD.size > len(window.bytes):
-        raise NotPlain
-    group, number, vr, length = _EXPLICIT_HEAD.unpack_from(window.bytes, begin)
-    if vr not in _VRS:
-        raise NotPlain
-    if vr not in _LONG_VRS:
-        return _Head(group << 16 | number, vr, length, at + _EXPLICIT_HEAD.size)
-    if begin + _LONG_HEAD_BYTES > len(window.bytes):
-        raise NotPlain
-    length = _LONG_LENGTH.unpack_from(window.bytes, begin + _EXPLICIT_HEAD.size)[0]
-    return _Head(group << 16 | number, vr, length, at + _LONG_HEAD_BYTES)
+def _implicit_head(content: bytes, at: int) -> _Head:
+    group, number, length = _IMPLICIT_HEAD.unpack_from(content, at)
+    return group << 16 | number, b"", length, _HEAD_BYTES
 
 
-def _text(window: _Window, head: _Head) -> bytes:
-    if head.length > _LONGEST_VALUE_BYTES or (head.vr and head.vr not in _TEXT_VRS):
+def _explicit_head(content: bytes, at: int) -> _Head:
+    group, number, vr, length = _EXPLICIT_HEAD.unpack_from(content, at)
+    head_bytes = _HEAD_BYTES_OF_VR.get(vr)
+    if head_bytes is None:
         raise NotPlain
-    return window.look(head.end, head.length)
+    if head_bytes == _LONG_HEAD_BYTES:
+        length = _LONG_LENGTH.unpack_from(content, at + _HEAD_BYTES)[0]
+    return group << 16 | number, vr, length, head_bytes
+
+
+def _text(window: _Window, vr: bytes, length: int, at: int) -> bytes:
+    if length > _LONGEST_VALUE_BYTES or (vr and vr not in _TEXT_VRS):
+        raise NotPlain
+    return window.look(at, length)
 
 
 def _require_known_character_set(value: bytes) -> None:

@@ -67,7 +67,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     works = {
         "digests": lambda: digests.fill(stop, digested),
         **lanes(reporter),
-        **_removals(settings, receiver, server.trail),
+        "retention": Retention(settings, receiver, server.trail).go_round,
     }
     try:
         with beating("scp", receiver.sessions, pulse):
@@ -75,11 +75,6 @@ def run(settings: Settings, stop: threading.Event) -> None:
     finally:
         lock.close()
         server.shutdown()
-
-
-def _removals(settings: Settings, receiver: Receiver, trail: AuditTrail) -> dict[str, Callable[[], object]]:
-    """The round that removes images; by default there is none."""
-    return {"retention": Retention(settings, receiver, trail).go_round} if settings.retention.is_on else {}
 
 
 def _freeze_what_was_imported() -> None:

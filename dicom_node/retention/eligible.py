@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from dicom_node.errors import OrderConflict
@@ -12,8 +13,8 @@ from dicom_node.orders import order_of
 from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
 
 _AT_ONCE = 20
-_ENDED_WELL = (JobState.DONE, JobState.SKIPPED)
-_OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
+_ENDED = (JobState.DONE, JobState.SKIPPED, JobState.FAILED)
+_OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING)
 _OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.SENDING)
 _OPEN_PULLS = (PullState.PENDING, PullState.PULLING)
 
@@ -40,11 +41,13 @@ def take_ended(session: Session, study_id: int, before: datetime) -> Study | Non
 
 
 def _has_ended(before: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Of a study. A failure stays until a person has put it right: its images may be needed for that."""
+    """Of a study. A failure stays until it is put right or a later draft delivered: images may be needed for that."""
     jobs, deliveries = select(Job.id).where(Job.study_id == Study.id), select(Delivery.id).join(Report).join(Job)
     open_delivery = col(Delivery.state).in_(_OPEN_DELIVERIES) | (
         (col(Delivery.state) == DeliveryState.DELIVERED) & col(Delivery.wants_commitment)
     )
+    failed_job = (col(Job.state) == JobState.FAILED) & ~_has_later_draft()
+    failed_delivery = (col(Delivery.state) == DeliveryState.FAILED) & ~_has_later_draft()
     moves, of_job = select(Transition.id).where(Transition.at >= before), col(Job.id) == col(Transition.row_id)
     instances = select(Instance.id).join(Series).where(Series.study_id == Study.id)
     is_about = (col(Pull.prior_of) == Study.id) | (col(Pull.study_instance_uid) == Study.study_instance_uid)
@@ -53,14 +56,21 @@ def _has_ended(before: datetime) -> tuple[ColumnElement[bool], ...]:
         col(Study.state) == StudyState.COMPLETE,
         col(Study.images_removed_at).is_(None),
         col(Study.last_received_at) < before,
-        ~exists(jobs.where(col(Job.state).not_in(_ENDED_WELL))),
-        ~exists(deliveries.where(Job.study_id == Study.id, open_delivery)),
+        ~exists(jobs.where(col(Job.state).not_in(_ENDED) | failed_job)),
+        ~exists(deliveries.where(Job.study_id == Study.id, open_delivery | failed_delivery)),
         ~exists(moves.where(Transition.row_kind == "study", Transition.row_id == Study.id)),
         ~exists(moves.join(Job, of_job).where(Transition.row_kind == "job", Job.study_id == Study.id)),
         ~exists(pulls.where(col(Pull.state).in_(_OPEN_PULLS))),
         # Without it an object that comes again could not be known for the same.
         ~exists(instances.where(Instance.sha256 == "", col(Instance.removed_at).is_(None))),
     )
+
+
+def _has_later_draft() -> ColumnElement[bool]:
+    """Of a job: a later revision of its study has reached everybody."""
+    later = aliased(Job)
+    done = (later.study_id == Job.study_id, later.revision > Job.revision, later.state == JobState.DONE)
+    return exists(select(later.id).where(*done))
 
 
 def _is_held(session: Session, study: Study) -> bool:

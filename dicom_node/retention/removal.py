@@ -2,16 +2,15 @@
 
 1. Its rows say that the files are removed: from here on nobody counts on them, and who sends one again has it stored.
 2. The files go from the disk.
-3. The rows forget the names. Step 2 is done again for every row that still has one.
+3. The rows forget the names. Steps 2 and 3 are done again for every row that still has one.
 
 The other way round a row would, for a while, promise what is not there.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby
 
-from sqlalchemy import literal_column, update
+from sqlalchemy import ColumnElement, literal_column, update
 from sqlmodel import Session, col, select
 
 from dicom_node.audit import AuditTrail
@@ -21,17 +20,7 @@ from dicom_node.models import Instance, Series, Study
 from dicom_node.retention.eligible import take_ended
 from dicom_node.storage import InstanceStore
 
-_AT_ONCE = 500  # files
-
-
-@dataclass(frozen=True)
-class _Doomed:
-    """A file that a row no longer counts on."""
-
-    instance_id: int
-    path: str
-    study_instance_uid: str
-    patient_id: str
+_AT_ONCE = 500  # rows: whoever receives does not wait longer for the database
 
 
 def give_up_images(session: Session, study_id: int, *, ended_before: datetime, now: datetime, why: str) -> int:
@@ -55,26 +44,36 @@ def instances_with_files(session: Session, study_id: int) -> list[Instance]:
     return list(session.exec(of_study.order_by(col(Instance.id))))
 
 
-def remove_files(sessions: Sessions, store: InstanceStore, trail: AuditTrail) -> bool:
-    """Steps 2 and 3, of some hundred files. False: there are none to go. Raises OSError if the disk fails."""
+def find_begun(session: Session) -> list[int]:
+    """The studies, by id, of which files are still to go."""
+    begun = select(Series.study_id).join(Instance).where(*is_to_go()).distinct()
+    return list(session.exec(begun.order_by(col(Series.study_id))))
+
+
+def remove_files(sessions: Sessions, store: InstanceStore, trail: AuditTrail, study_id: int) -> list[OSError]:
+    """Steps 2 and 3, of a study. Returns why a file is still there, for each that is; the others are gone."""
     with sessions() as session:
-        doomed = _find_doomed(session)
-    store.remove(each.path for each in doomed)
-    for (study_instance_uid, patient_id), _ in groupby(doomed, lambda each: (each.study_instance_uid, each.patient_id)):
-        trail.deleted(study_instance_uid, patient_id)  # before it is forgotten: rather twice than never
-    with sessions.begin() as session:
-        for each in doomed:
-            # Not where it came again meanwhile: the row names another file then.
-            same = (col(Instance.id) == each.instance_id, col(Instance.path) == each.path)
-            session.execute(update(Instance).where(*same).values(path=""))
-    return bool(doomed)
+        study = session.get_one(Study, study_id)
+        of_study = select(Instance).join(Series).where(Series.study_id == study_id, *is_to_go())
+        doomed = session.exec(of_study.order_by(col(Instance.id))).all()
+    stuck = store.remove(instance.path for instance in doomed)
+    gone = [instance for instance in doomed if instance.path not in stuck]
+    if gone:
+        trail.deleted(study.study_instance_uid, study.patient_id)  # before it is forgotten: rather twice than never
+    for first in range(0, len(gone), _AT_ONCE):
+        _forget(sessions, gone[first : first + _AT_ONCE])
+    return list(stuck.values())
 
 
-def _find_doomed(session: Session) -> list[_Doomed]:
-    found = select(Instance, Study).join(Series, col(Series.id) == col(Instance.series_id)).join(Study)
+def is_to_go() -> tuple[ColumnElement[bool], ...]:
+    """Of an instance: the rows count on its file no more, and it may still be there."""
     # A literal, not a parameter: or SQLite could not tell that the index of these few rows will do.
-    to_go = found.where(col(Instance.removed_at).is_not(None), col(Instance.path) != literal_column("''"))
-    rows = session.exec(to_go.order_by(col(Study.id), col(Instance.id)).limit(_AT_ONCE)).all()
-    return [
-        _Doomed(instance.id or 0, instance.path, study.study_instance_uid, study.patient_id) for instance, study in rows
-    ]
+    return col(Instance.removed_at).is_not(None), col(Instance.path) != literal_column("''")
+
+
+def _forget(sessions: Sessions, gone: Sequence[Instance]) -> None:
+    with sessions.begin() as session:
+        for each in gone:
+            # Not where it came again meanwhile: the row names another file then.
+            same = (col(Instance.id) == each.id, col(Instance.path) == each.path)
+            session.execute(update(Instance).where(*same).values(path=""))

@@ -13,7 +13,7 @@ from dicom_node.config import Settings
 from dicom_node.errors import StorageFull
 from dicom_node.receive.intake import Receiver
 from dicom_node.retention.eligible import find_ended
-from dicom_node.retention.removal import give_up_images, instances_with_files, remove_files
+from dicom_node.retention.removal import find_begun, give_up_images, instances_with_files, remove_files
 
 _LOOK_EVERY_S = 600.0
 _MOST_REFUSED = 500  # at one look: it costs more the more they are
@@ -47,29 +47,49 @@ class Retention:
         self._timer = timer
         self._look_at = timer()
         self._refused: set[int] = set()  # at this look: somebody needs them, or they make no room
+        self._stuck: set[int] = set()  # the disk does not give all of their files up, and the log says so
 
     def go_round(self) -> bool:
         """Remove the images of one study, if it is time to look for one. True: there may be more."""
         if self._timer() < self._look_at:
             return False
         try:
-            is_busy = remove_files(self._receiver.sessions, self._receiver.store, self._trail) or self._give_one_up()
-        except (OSError, StorageFull) as error:  # the disk fails: the rows know what is still to go
-            _log.error("files_not_removed", error=type(error).__name__)
+            is_busy = self._finish_begun() or self._remove_one()
+        except (OSError, StorageFull) as error:  # the disk cannot be asked
+            _log.error("disk_away", error=type(error).__name__)
             is_busy = False
         if not is_busy:
             self._look_at = self._timer() + _LOOK_EVERY_S
             self._refused.clear()
         return is_busy
 
-    def _give_one_up(self) -> bool:
+    def _finish_begun(self) -> bool:
+        """Remove what an earlier round has left, whatever the settings say now. True: some of it went."""
+        with self._receiver.sessions() as session:
+            begun = find_begun(session)
+        gone = [study_id for study_id in begun if self._finish(study_id)]
+        return bool(gone)
+
+    def _remove_one(self) -> bool:
+        """False: there is none to go, or the disk does not give it up: then no other is begun."""
         for reason in self._reasons():
             while len(self._refused) < _MOST_REFUSED and (ended := self._find(reason)):
                 for study_id in ended:
                     if self._give_up(study_id, reason):
-                        return True
+                        return self._finish(study_id)
                     self._refused.add(study_id)
         return False
+
+    def _finish(self, study_id: int) -> bool:
+        """Whether all files of the study are gone now; the rest is tried again at the next look."""
+        stuck = remove_files(self._receiver.sessions, self._receiver.store, self._trail, study_id)
+        if not stuck:
+            self._stuck.discard(study_id)
+        elif study_id not in self._stuck:
+            self._stuck.add(study_id)
+            reason = stuck[0].strerror or type(stuck[0]).__name__
+            _log.error("files_not_removed", study=study_id, count=len(stuck), reason=reason, due_in_s=_LOOK_EVERY_S)
+        return not stuck
 
     def _find(self, reason: _Reason) -> list[int]:
         with self._receiver.sessions() as session:
@@ -80,7 +100,7 @@ class Retention:
         if wanted.days is not None:
             words = f"it ended more than {wanted.days} days ago"
             yield _Reason(now - timedelta(days=wanted.days), words)
-        if self._receiver.store.free_bytes() < wanted.free_bytes:
+        if wanted.free_bytes and self._receiver.store.free_bytes() < wanted.free_bytes:
             words = "little of the disk is free, and it was the oldest that had ended"
             yield _Reason(now - _YOUNGEST, words, makes_room=True)
 

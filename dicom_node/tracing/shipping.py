@@ -58,11 +58,14 @@ class TraceShipping:
         return after != before
 
     def _position(self) -> int:
-        with self._sessions.begin() as session:
+        with self._sessions() as session:
             row = session.get(Shipped, STREAM)
-            if row is None:
-                row = Shipped(stream=STREAM, position=newest_position(session))
-                session.add(row)
+        return self._begin() if row is None else row.position
+
+    def _begin(self) -> int:
+        with self._sessions.begin() as session:
+            row = Shipped(stream=STREAM, position=newest_position(session))
+            session.add(row)
             return row.position
 
     def _move(self, position: int) -> None:

@@ -61,7 +61,7 @@ def make_router(page: Page) -> APIRouter:
 def _people(page: Page, visitor: Visitor, said: str = "", status: int = 200) -> Response:
     with page.receiver.sessions() as session:
         users = list_users(session)
-    values = {"visitor": visitor, "users": users, "roles": list(Access), "said": said}
+    values = {"visitor": visitor, "users": users, "roles": list(Access), "said": said, "provider": page.provider}
     return page.templates.render("people.html", values, status)
 
 

@@ -18,6 +18,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Access
 from dicom_node.receive.rate_limit import RateLimit
+from dicom_node.web.caller import caller_of
 from dicom_node.web.forms import csrf_of
 from dicom_node.web.privacy import is_encrypted, require_privacy
 from dicom_node.web.refused import LoginWanted, PageRefused
@@ -69,7 +70,7 @@ class Door:
         if "hx-request" not in request.headers and is_note_due(login, now):
             with self._sessions.begin() as session:
                 note_active(session, login, now)
-        return Visitor(Person(user.name, _address(request)), user.access, csrf_of(token))
+        return Visitor(self.person(request, user.name, user.subject), user.access, csrf_of(token))
 
     def operator(self, request: Request) -> Visitor:
         visitor = self.visitor(request)
@@ -85,7 +86,7 @@ class Door:
 
     def come_in(self, request: Request, name: str, password: str) -> str:
         """What the cookie is to hold. Raises PageRefused for a wrong password, and after too many."""
-        person = Person(name.strip()[:64], _address(request))
+        person = self.person(request, name.strip()[:64])
         self.require_calm(request)
         if not self._tries_of_name.allows(f"{person.address} {person.name.casefold()}"):
             raise PageRefused(429, _TOO_MANY)
@@ -103,8 +104,12 @@ class Door:
 
     def require_calm(self, request: Request) -> None:
         """Raise PageRefused for an address that tries without end."""
-        if not self._tries_of_address.allows(_address(request)):
+        if not self._tries_of_address.allows(caller_of(self._settings, request)):
             raise PageRefused(429, _TOO_MANY)
+
+    def person(self, request: Request, name: str, subject: str | None = None) -> Person:
+        """For the audit trail: the name, where the request comes from, and how the identity provider knows them."""
+        return Person(name, caller_of(self._settings, request), subject or "")
 
     def go_out(self, request: Request, visitor: Visitor) -> None:
         with self._sessions.begin() as session:
@@ -164,7 +169,3 @@ class Door:
 
 def new_token() -> str:
     return secrets.token_urlsafe(32)
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""

@@ -1,6 +1,8 @@
 """Whether this node could store an object now: asked by compose, a load balancer, a person."""
 
-from collections.abc import AsyncIterator
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from anyio import CapacityLimiter, to_thread
@@ -13,12 +15,12 @@ from dicom_node.errors import StorageFull
 from dicom_node.heartbeat import beating_loop
 from dicom_node.receive.intake import Receiver
 
-_MOST_AT_ONCE = 2  # checks; whoever else asks waits
+_GOOD_FOR_S = 1.0  # an answer: strangers may ask, and each look writes to the disk
 
 
 def make_router(receiver: Receiver) -> APIRouter:
     """GET /healthz: 200, or 503, and why in words. And the heartbeat of the role."""
-    threads = CapacityLimiter(_MOST_AT_ONCE)
+    checkup, one_at_a_time = Checkup(receiver), CapacityLimiter(1)
 
     @asynccontextmanager
     async def alive(_: FastAPI) -> AsyncIterator[None]:
@@ -29,11 +31,28 @@ def make_router(receiver: Receiver) -> APIRouter:
 
     @router.get("/healthz")
     async def healthz() -> PlainTextResponse:
-        faults = await to_thread.run_sync(_faults, receiver, limiter=threads)
+        faults = await to_thread.run_sync(checkup.faults, limiter=one_at_a_time)
         words = " ".join(faults) or "The database answers; the instance folder can be written and has room."
         return PlainTextResponse(f"{words}\n", 503 if faults else 200)
 
     return router
+
+
+class Checkup:
+    """Remembers what it found for a second. For one thread at a time."""
+
+    def __init__(self, receiver: Receiver, timer: Callable[[], float] = time.monotonic) -> None:
+        self._receiver = receiver
+        self._timer = timer
+        self._found: Sequence[str] = ()
+        self._found_at = -math.inf
+
+    def faults(self) -> Sequence[str]:
+        """A sentence for each."""
+        now = self._timer()
+        if now - self._found_at >= _GOOD_FOR_S:
+            self._found, self._found_at = _faults(self._receiver), now
+        return self._found
 
 
 def _faults(receiver: Receiver) -> list[str]:

@@ -1,7 +1,6 @@
 """The pages before the login: the login itself, and the first admin of a new node."""
 
 from functools import partial
-from urllib.parse import urlsplit
 
 from anyio import to_thread
 from fastapi import APIRouter
@@ -65,9 +64,7 @@ async def _form(page: Page, request: Request) -> Form:
 def blank(page: Page, request: Request, name: str, status: int = 200, said: str = "", user: str = "") -> Response:
     """A form to come in by, and why the last try did not do."""
     token = page.door.cookie_before_login(request) or new_token()
-    oidc = page.settings.oidc
-    provider = urlsplit(oidc.issuer).hostname if oidc else None
-    values = {"csrf": csrf_of(token), "said": said, "user": user, "visitor": None, "provider": provider}
+    values = {"csrf": csrf_of(token), "said": said, "user": user, "visitor": None, "provider": page.provider}
     response = page.templates.render(name, values, status)
     page.door.give_before_login(request, response, token)
     return response

@@ -1,6 +1,7 @@
 """What the page's routes share."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
@@ -22,6 +23,12 @@ class Page:
     first_admin: FirstAdmin
     templates: Templates
     peer_tests: PeerTests
+
+    @property
+    def provider(self) -> str:
+        """The name of the identity provider for people; empty if there is none."""
+        oidc = self.settings.oidc
+        return urlsplit(oidc.issuer).hostname or oidc.issuer if oidc else ""
 
     @classmethod
     def of(cls, settings: Settings, receiver: Receiver, trail: AuditTrail) -> "Page":

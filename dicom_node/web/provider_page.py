@@ -14,7 +14,7 @@ from starlette.responses import Response
 from dicom_node import logs
 from dicom_node.access.logins import log_in
 from dicom_node.access.users import admit
-from dicom_node.audit_messages import LOGIN, Person
+from dicom_node.audit_messages import LOGIN
 from dicom_node.errors import NodeError, PeerRejected, PeerUnreachable, Permanent
 from dicom_node.identity.attempt import Attempt
 from dicom_node.identity.id_token import Identity
@@ -56,7 +56,7 @@ def make_router(page: Page, oidc: Oidc) -> APIRouter:
         try:
             return door.let_in(request, identity)
         except Permanent as error:
-            return door.refuse(request, error, identity.name)
+            return door.refuse(request, error, identity.name, identity.subject)
 
     return router
 
@@ -95,19 +95,19 @@ class _ProviderDoor:
                 token = log_in(session, user, now, idle)
         except IntegrityError as error:
             raise Permanent("somebody of your name came in at the same moment: try again") from error
-        self._page.trail.authenticated(_person(request, user.name), LOGIN)
+        self._page.trail.authenticated(self._page.door.person(request, user.name, identity.subject), LOGIN)
         response = self._page.templates.render("entered.html", {"user": user.name, "visitor": None})
         # Not a redirect: browsers take that for the provider's, and keep the cookie that is for our own pages alone.
         response.headers["Refresh"] = "0; url=/"
         self._page.door.give(request, response, token)
         return response
 
-    def refuse(self, request: Request, error: NodeError, name: str = _NOBODY) -> Response:
+    def refuse(self, request: Request, error: NodeError, name: str = _NOBODY, subject: str = "") -> Response:
         """The login page, with the reason."""
         is_away = isinstance(error, PeerUnreachable)
         if is_away:
             _log.error("identity_provider_away", reason=str(error))
-        self._page.trail.authenticated(_person(request, name), LOGIN, str(error))
+        self._page.trail.authenticated(self._page.door.person(request, name, subject), LOGIN, str(error))
         return blank(self._page, request, "login.html", 503 if is_away else 403, f"Not logged in: {error}.")
 
     @contextmanager
@@ -118,7 +118,3 @@ class _ProviderDoor:
             yield
         finally:
             self._places.release()
-
-
-def _person(request: Request, name: str) -> Person:
-    return Person(name, request.client.host if request.client else "")

@@ -10,6 +10,7 @@ from starlette.staticfiles import StaticFiles
 from dicom_node.web import (
     account_page,
     admin_page,
+    agreement_page,
     destinations_page,
     login_page,
     rules_page,
@@ -30,6 +31,7 @@ _PAGES = (
     verbs_page,
     destinations_page,
     status_page,
+    agreement_page,
     setup_page,
     rules_page,
     admin_page,

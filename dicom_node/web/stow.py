@@ -20,6 +20,7 @@ from dicom_node.receive.refusals import Refusals
 from dicom_node.receive.transfers import Transfers
 from dicom_node.uids import is_uid
 from dicom_node.web.access import HAS_CERTIFICATE, RETRY_AFTER, Doorkeeper
+from dicom_node.web.caller import caller_of
 from dicom_node.web.multipart import BadMultipart
 from dicom_node.web.negotiation import answer_type, boundary_of
 from dicom_node.web.store_response import SERVICE_UNAVAILABLE, encode, http_status
@@ -51,7 +52,7 @@ class _Studies:
     """All requests share one intake, so that their rows are committed in groups. Its work is done in threads."""
 
     def __init__(self, settings: Settings, receiver: Receiver, trail: AuditTrail) -> None:
-        self._timeout_s = settings.network_timeout_s
+        self._settings = settings
         self._doorkeeper = Doorkeeper(settings, Refusals(trail))
         self._trail = trail
         self._store = receiver.store
@@ -60,7 +61,7 @@ class _Studies:
 
     async def store(self, request: Request) -> Response:
         """PS3.18 10.5.1. Raises HTTPException for what is refused as a whole."""
-        address = request.client.host if request.client else ""
+        address = caller_of(self._settings, request)
         has_certificate = request.scope["state"][HAS_CERTIFICATE]
         sender = self._doorkeeper.sender_of(
             request.headers, address, http_version=request.scope["http_version"], has_certificate=has_certificate
@@ -107,7 +108,7 @@ class _Studies:
     async def _take(self, request: Request, upload: Upload) -> None:
         async with aclosing(request.stream()) as body:
             while True:
-                with fail_after(self._timeout_s):
+                with fail_after(self._settings.network_timeout_s):
                     chunk = await anext(body, b"")
                 if not chunk:
                     break

@@ -17,6 +17,7 @@ from dicom_node.sentences import find_sentences
 from dicom_node.states import CLOSED, DRAFTING_JOB_STATES, DeliveryState, JobState
 from dicom_node.timeline import Moment, StudyStatus, current_job, study_status, timeline
 from dicom_node.web.marked import Piece, mark_flagged
+from dicom_node.web.signed import Signed, read_signed
 from dicom_node.web.stages import Course, Stage, stages_of
 
 _TWO_PATIENTS = "The images of this study name more than one patient."
@@ -42,6 +43,7 @@ class StudyView:
     status: StudyStatus
     stages: Sequence[Stage]
     drafts: Sequence[Draft]  # newest first
+    signed: Signed | None
     moments: Sequence[Moment]
     film: Instance | None  # what was drafted, or what can be looked at
     notices: Sequence[str]
@@ -67,6 +69,7 @@ def view_study(session: Session, study: Study) -> StudyView:
         status,
         stages_of(_course(session, study, instances, job)),
         drafts,
+        read_signed(session, study),
         timeline(session, study),
         _film(instances, reports),
         _notices(session, study, instances),

@@ -10,7 +10,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from dicom_node.demographics import fold, shown_name
 from dicom_node.failures import SEEN, needs_person
-from dicom_node.models import Instance, Job, Report, Study, Transition
+from dicom_node.models import Agreement, Instance, Job, Report, Study, Transition
 from dicom_node.states import ACTIVE_JOB_STATES, UNCHANGED, JobState, StudyState
 from dicom_node.timeline import StudyStatus, study_status
 
@@ -73,8 +73,8 @@ def read_worklist(session: Session, wanted: Wanted) -> Worklist:
 
 def newest_change(session: Session) -> str:
     """Another word whenever something has come or changed."""
-    change = session.exec(select(func.max(col(Transition.id)))).one() or 0
-    return f"{change}-{session.exec(select(func.max(col(Instance.id)))).one() or 0}"
+    ids = (col(Transition.id), col(Instance.id), col(Agreement.id))
+    return "-".join(str(session.exec(select(func.max(each))).one() or 0) for each in ids)
 
 
 def _line(session: Session, study: Study) -> Line:

@@ -43,6 +43,7 @@ from dicom_node.audit_messages import (
 NODE = Process("CXRNODE", 17)
 MODALITY = Sender("10.1.2.3", "MODALITY")
 ANNA = Person("anna", "10.1.2.4")
+BERTA = Person("berta", "10.1.2.5", "https://login.example 1234")
 DX, SR = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.88.11"
 FILMS = Transfer("1.2.3", "CANARY-ID", {DX: 2, SR: 1})
 
@@ -53,6 +54,7 @@ EVERY_MESSAGE = {
     "alert before a title": security_alert(NODE, NOON, Sender("fd00::1"), "handshake refused: timed out"),
     "transfer": instances_transferred(NODE, NOON, MODALITY, FILMS),
     "login": user_authentication(NODE, NOON, ANNA, LOGIN),
+    "login by the provider": user_authentication(NODE, NOON, BERTA, LOGIN),
     "no login": user_authentication(NODE, NOON, ANNA, LOGIN, "the password is wrong"),
     "logout": user_authentication(NODE, NOON, ANNA, LOGOUT),
     "look": instances_accessed(NODE, NOON, ANNA, "1.2.3", "CANARY-ID", is_change=False),
@@ -79,7 +81,7 @@ def test_a_message_is_one_line_by_the_schema(name: str) -> None:
 def test_whatever_strangers_say_the_message_is_one_line_by_the_schema(title: str, words: str, patient: str) -> None:
     sender = Sender("10.1.2.3", title)
     transfer = Transfer(words, patient, {words: 1})
-    person = Person(title, words)
+    person = Person(title, words, patient)
     messages = (
         security_alert(NODE, NOON, sender, words),
         instances_transferred(NODE, NOON, sender, transfer),
@@ -149,6 +151,12 @@ def test_a_look_at_a_study_says_who_looked_from_where_at_which_study_of_which_pa
     assert [each.get("UserIsRequestor") for each in (person, node)] == ["true", "false"]
     found = [each.get("ParticipantObjectID") for each in message.findall("ParticipantObjectIdentification")]
     assert found == ["1.2.3", "CANARY-ID"]
+
+
+def test_who_comes_in_by_the_provider_is_named_as_that_knows_them_too() -> None:
+    for name, known_as in (("login by the provider", "https://login.example 1234"), ("login", None)):
+        person, _ = ET.fromstring(EVERY_MESSAGE[name]).findall("ActiveParticipant")
+        assert person.get("AlternativeUserID") == known_as
 
 
 def test_a_search_says_who_looked_for_what() -> None:

@@ -119,6 +119,7 @@ def test_one_part_of_a_table_can_come_from_the_environment(monkeypatch: pytest.M
         ("disclaimer", "", "at least 20 characters"),
         ("processing_id", "X", "'P', 'T' or 'D'"),
         ("max_pdu_bytes", 1, "greater than or equal to 4096"),
+        ("traces_endpoint", "https://CANARY:CANARY@otel/v1/traces", "without user and password: the page shows it"),
         ("typo", "CANARY", "Extra inputs are not permitted"),
     ],
 )

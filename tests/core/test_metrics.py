@@ -186,6 +186,20 @@ def test_days_of_certificates_are_told_where_they_can_be_read(
     assert scraper["certificate_days_left"].keys() == {("tls",)}
 
 
+def test_a_bad_file_of_rules_is_told_and_none_is_neither_good_nor_bad(
+    settings: Settings, sqlite_sessions: Sessions, tmp_path: Path
+) -> None:
+    assert Scraper(settings, sqlite_sessions)["rules_bad"] == {}
+    file = tmp_path / "rules.yml"
+    file.write_text("rules: [{name: all, destinations: pacs}]")
+    scraper = Scraper(settings.model_copy(update={"rules_file": file}), sqlite_sessions)
+    assert scraper["rules_bad"] == {(): 0}
+    file.write_text("rules: [{name: all, destinations: nowhere}]")
+    assert scraper["rules_bad"] == {(): 1}
+    file.unlink()
+    assert scraper["rules_bad"] == {(): 1}
+
+
 def test_nothing_of_a_patient_is_told(scraper: Scraper, sessions: Sessions) -> None:
     scraper.scrape()
     with sessions.begin() as session:

@@ -37,6 +37,7 @@ def expressions() -> list[str]:
 
 def test_rules_and_dashboard_ask_for_what_the_node_tells(settings: Settings, sqlite_sessions: Sessions) -> None:
     settings.instances_dir.mkdir()
+    settings = settings.model_copy(update={"rules_file": settings.data_dir / "rules.yaml"})
     asked = {name for expression in expressions() for name in re.findall(r"dicom_node_\w+", expression)}
     assert asked - names_told(settings, sqlite_sessions) == set()
 

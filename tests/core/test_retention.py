@@ -20,7 +20,6 @@ from dicom_node.database import Sessions
 from dicom_node.errors import StorageFull
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, InboundMessage, Instance, Job, Order, Pull, Report, Study, Transition
-from dicom_node.receive import scp
 from dicom_node.receive.commitment import Reference
 from dicom_node.receive.commitment_result import NO_SUCH_OBJECT_INSTANCE, examine
 from dicom_node.retention import rounds
@@ -234,12 +233,3 @@ def test_who_refuses_all_does_not_keep_the_round_for_ever(house: House, monkeypa
             add_commitment(session).requested = f'[["1.2","1.2.{number}"]]'
     house.go_round()
     assert len(house.files()) == 4
-
-
-def test_the_receiver_goes_the_round_where_the_settings_say_so(house: House, settings: Settings) -> None:
-    assert scp._removals(settings, house.receiver, house.trail) == {}
-    house.add_ended()
-    (go_round,) = scp._removals(house.settings, house.receiver, house.trail).values()
-    while go_round():
-        pass
-    assert house.files() == []

@@ -265,3 +265,19 @@ def test_a_file_that_was_shortened_has_no_digest(store: InstanceStore) -> None:
     os.truncate(store.open(stored.path), len(CONTENT) - 1)
     with pytest.raises(OSError, match="shorter"):
         store.sha256(stored)
+
+
+def test_a_file_that_cannot_be_removed_holds_up_no_other_and_is_named(store: InstanceStore) -> None:
+    paths = [put(store, CONTENT).path for _ in range(3)]
+    stuck = store.root / paths[1]
+    stuck.unlink()
+    stuck.mkdir()
+    why = store.remove(paths)
+    assert (list(why), why[paths[1]].strerror) == ([paths[1]], "Is a directory")
+    assert kept(store) == [paths[1]]
+
+
+def test_nothing_is_taken_for_removed_while_the_folder_is_away(store: InstanceStore) -> None:
+    path = put(store, CONTENT).path
+    (store.root / path).parent.rename(store.root / "away")
+    assert list(store.remove([path])) == [path]

@@ -1,10 +1,13 @@
 """Traces of studies: read from the timeline, sent to a collector that decodes what it gets."""
 
+import threading
+
 import pytest
 from collectors import said, taking_traces
 from doubles import NOON, FrozenClock
 from rows import add_report, add_study, only
 from sqlmodel import Session
+from waiting import LONG_S
 
 from dicom_node.database import Sessions
 from dicom_node.lifecycle import advance, begin, claim, put_back
@@ -143,6 +146,18 @@ def test_what_a_collector_does_not_take_is_sent_again_as_the_same_spans(
             session.get_one(Shipped, "traces").position = 0
         assert shipping.ship()
         assert [span.span_id for span in collector.spans] == first * 2
+
+
+def test_looking_for_steps_waits_for_nobody_who_writes(sqlite_sessions: Sessions) -> None:
+    with taking_traces() as (_, endpoint):
+        shipping = TraceShipping(Exporter(endpoint, "CXRNODE"), sqlite_sessions, FrozenClock())
+        shipping.ship()
+        with sqlite_sessions.begin() as session:
+            session.connection()
+            asked = threading.Thread(target=shipping.ship)
+            asked.start()
+            asked.join(LONG_S)
+            assert not asked.is_alive()
 
 
 def test_two_nodes_and_two_studies_have_traces_of_their_own(sessions: Sessions) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_NAMES = ("README.md", "connect-pacs.md", "connect-ris.md", "runbook.md", "security.md", "kubernetes.md")
+_NAMES = (
+    "README.md",
+    "connect-pacs.md",
+    "connect-ris.md",
+    "agreement.md",
+    "runbook.md",
+    "security.md",
+    "kubernetes.md",
+)
 GUIDES = (ROOT / "README.md", *(ROOT / "deploy" / name for name in _NAMES))
 _PACKAGES = ("dicom_node", "workers", "integration")
 _COMPOSE = ["docker", "compose"]

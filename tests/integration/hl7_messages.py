@@ -55,13 +55,14 @@ def final(
     patient: str = f"{PATIENT_ID}^^^HOSP^MR",
     accession: str = ACCESSION,
     placer: str = "",
+    findings: str = "Small effusion.~~No pneumothorax.",
     **header: str,
 ) -> bytes:
     return message(
         "ORU^R01^ORU_R01",
         f"PID|1||{patient}||CANARY^PHI",
         f"OBR|1|{placer}||36643-5^XR Chest^LN||||||||||||||{accession}|||||||{status}",
-        "OBX|1|TX|36643-5&GDT^XR Chest^LN|1|Small effusion.~~No pneumothorax.||||||F",
+        f"OBX|1|TX|36643-5&GDT^XR Chest^LN|1|{findings}||||||F",
         "OBX|2|FT|36643-5&IMP^XR Chest^LN|1|Effusion.\\.br\\Nothing else.||||||F",
         control_id=control_id,
         **header,

@@ -39,7 +39,7 @@ LEFT_OUT = {
     "data_dir", "database_url", "broker_url", "model_dir", "accept_research_only_terms", "receive_path",
     "inference_timeout_s", "inference_threads", "max_job_attempts", "poll_interval_s", "log_level",
     "page_plain_http", "page_idle_s", "metrics_token", "page_url", "http_published_at", "oidc", "audit_syslog",
-    "traces_endpoint", "retention", "notify", "alarms", "rules_file", "database_password",
+    "traces_endpoint", "retention", "notify", "alarms", "rules_file", "database_password", "http_proxies",
 }  # fmt: skip
 
 

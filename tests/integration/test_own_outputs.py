@@ -11,7 +11,7 @@ from sqlmodel import select
 
 from dicom_node.database import Sessions
 from dicom_node.models import Instance, Series
-from dicom_node.receive.catalog import Files, register
+from dicom_node.receive.catalog import Catalog, Files
 from dicom_node.receive.header import read_header
 from dicom_node.states import DeliveryKind
 from dicom_node.storage import StoredFile
@@ -24,9 +24,8 @@ KINDS = (DeliveryKind.SR, *EYES)
 def _come_back(sessions: Sessions, folder: Path, kind: DeliveryKind) -> None:
     payload = encoder(kind)(draft(folder), PACS).payload
     stored, files = StoredFile(f"{kind}.dcm", len(payload)), Files(lambda file: file.path, lambda _: True, print)
-    with sessions.begin() as session:
-        header = read_header(BytesIO(payload))
-        register(session, header, stored, calling_ae="PACS", now=NOON, files=files)
+    with sessions.transaction() as connection:
+        Catalog(connection, files).register(read_header(BytesIO(payload)), stored, calling_ae="PACS", now=NOON)
 
 
 def _choose(sessions: Sessions) -> Chosen | Skipped:

@@ -25,8 +25,13 @@ def quiet_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def receiver(settings: Settings, sessions: Sessions) -> Receiver:
-    return Receiver(InstanceStore(settings.instances_dir), sessions, FrozenClock())
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+def receiver(settings: Settings, sessions: Sessions, clock: FrozenClock) -> Receiver:
+    return Receiver(InstanceStore(settings.instances_dir), sessions, clock)
 
 
 def keep_films(receiver: Receiver, count: int) -> None:
@@ -56,6 +61,18 @@ def test_nothing_is_made_between_the_objects_of_a_sender(receiver: Receiver, mon
     keep_films(receiver, 1)
     Digests(receiver).fill(GO_ON)
     assert only(receiver.sessions, Instance).sha256 == ""
+
+
+def test_an_object_does_not_wait_for_longer_than_an_hour(
+    receiver: Receiver, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "QUIET_S", 60.0)
+    keep_films(receiver, 1)
+    clock.forward(3_601)
+    with receiver.sessions.begin() as session:
+        receive(session, receiver.store, now=clock(), SOPInstanceUID="1.2.99")
+    Digests(receiver).fill(GO_ON)
+    assert [bool(each.sha256) for each in all_of(receiver.sessions, Instance)] == [True, False]
 
 
 def test_more_objects_than_are_written_at_once_all_get_theirs(receiver: Receiver) -> None:

@@ -328,10 +328,11 @@ def test_nothing_is_answered_before_the_object_is_safe(settings: Settings, recei
 def test_a_commit_that_fails_is_not_acknowledged_and_its_file_is_kept(
     settings: Settings, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = replace(receiver, sessions=Sessions(receiver.sessions.kw["bind"]))
-    event.listen(failing.sessions, "before_commit", raising(OperationalError("COMMIT", {}, Exception("CANARY"))))
-    with listening(settings, failing) as port:
+    engine, fail = receiver.sessions.kw["bind"], raising(OperationalError("COMMIT", {}, Exception("CANARY")))
+    event.listen(engine, "commit", fail)
+    with listening(settings, receiver) as port:
         assert store(port) == OUT_OF_RESOURCES
+    event.remove(engine, "commit", fail)
     look_over_files(replace(receiver, clock=FrozenClock(NOON.replace(year=2100))))
     assert len(whole_files(settings.instances_dir)) == 1
     assert '"count": 1, "event": "files_without_rows"' in caplog.text

@@ -4,7 +4,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from page_house import chromium, house
+from browsers import chromium
+from page_house import house
 from sqlalchemy import Engine, text
 from tiny_model import write_tiny_model
 

@@ -1,20 +1,15 @@
-"""A real node with its PACS and RIS, whose page is used by a real browser.
-
-PAGE_PICTURES=FOLDER keeps the pictures that are taken, for README and for whoever wants to look.
-"""
+"""A real node with its PACS and RIS, whose page is used by a real browser."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from house import Node, require, storescu, wait_until
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from browsers import PASSWORD
+from house import Node, is_open, require, storescu, wait_until
+from playwright.sync_api import Browser, expect
 from waiting import free_port
 
 from dicom_node.access.users import add_user
@@ -26,11 +21,7 @@ from workers.phantom.case import Case, Finding, Kind, Side, Size
 from workers.phantom.film import film_dataset
 from workers.phantom.habits import Habits
 
-PASSWORD = "correct horse battery"
-WAIT_MS = 120_000  # for a draft, on a slow machine
-expect.set_options(timeout=30_000)  # for a page: the browser's own 5 s pass while others work
 FILM = Case(2, findings=(Finding(Kind.PACEMAKER, Side.RIGHT), Finding(Kind.EFFUSION, Side.LEFT, Size.MODERATE)))
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 640, "height": 450}  # the same screen at 200 %
 
 
 @dataclass
@@ -60,15 +51,6 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Its first admin is made in the browser, by the code in the log; `viewer` and `operator` are there, too."""
     require("storescu")
@@ -80,14 +62,15 @@ def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         try:
             house = House(node, ris, f"http://127.0.0.1:{port}", folder)
             wait_until(house.first_admin_code, 60, "the log tells the code for the first admin")
-            _make_first_admin(chromium, house)
+            wait_until(lambda: is_open(port), 60, "the page answers")  # it listens after that
+            make_first_admin(chromium, house)
             _make_users(node)
             yield house
         finally:
             node.stop()
 
 
-def _make_first_admin(chromium: Browser, house: House) -> None:
+def make_first_admin(chromium: Browser, house: House) -> None:
     page = chromium.new_page(base_url=house.url)
     page.goto("/")
     page.get_by_label("Code").fill(house.first_admin_code())
@@ -111,36 +94,3 @@ def _settings(pacs_port: int, ris_port: int) -> str:
         f'[[ris]]\nname = "ris"\nhost = "127.0.0.1"\nport = {ris_port}\ncancellations = true\n'
     )
     return f"idle_timeout_s = 0.5\nretry_after_s = 0.5\n{peers}"
-
-
-@contextmanager
-def tab(chromium: Browser, house: House, name: str = "operator", **options: object) -> Iterator[Page]:
-    """A tab of somebody who is logged in. Nothing that the browser blocks or fails to load goes unnoticed."""
-    context = chromium.new_context(base_url=house.url, viewport=WIDE, **options)  # type: ignore[arg-type]
-    page, complaints = context.new_page(), []
-    page.set_default_timeout(WAIT_MS)
-    page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto("/login")
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("Log out")).to_be_visible()
-    yield page
-    assert complaints == []
-    context.close()
-
-
-def _is_complaint(message: ConsoleMessage) -> bool:
-    """A network that was away for a moment is none, nor is what htmx then says."""
-    of_network = ("net::ERR_", "htmx:sendError", "htmx:afterRequest")
-    return message.type == "error" and not any(words in message.text for words in of_network)
-
-
-def picture(page: Page, name: str, folder: Path) -> None:
-    kept = Path(os.environ.get("PAGE_PICTURES", folder))
-    page.screenshot(path=kept / f"{name}.png", full_page=True)
-
-
-def is_wider_than_the_screen(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))

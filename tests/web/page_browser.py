@@ -38,10 +38,11 @@ class Shown:
 
 
 class Browser:
-    """Of one person. A header's name has underscores where it has hyphens."""
+    """Of one person. A header's name has underscores where it has hyphens. added: by a proxy, to every request."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, **added: str) -> None:
         self.port = port
+        self.added = added
         self.cookies: dict[str, str] = {}
 
     def get(self, path: str, *, follow: bool = True, **headers: str) -> Shown:
@@ -54,7 +55,7 @@ class Browser:
         return self.post("/login", csrf=self.get("/login").csrf, name=name, password=password)
 
     def _ask(self, method: str, path: str, body: str, follow: bool, headers: dict[str, str]) -> Shown:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {name.replace("_", "-"): value for name, value in (self.added | headers).items()}
         named |= {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=LONG_S)) as connection:
             connection.request(method, path, body, named)

@@ -26,6 +26,7 @@ PATHS = (
     "/studies/1/deliveries/1",
     "/destinations",
     "/status",
+    "/agreement",
     "/setup",
     "/setup/test-study",
     "/settings",

@@ -211,6 +211,24 @@ def test_a_person_is_known_by_the_subject_and_has_the_role_of_today(
     assert "is another user&#39;s of this node" in come_back(Browser(page_port), forger).text
 
 
+def test_the_audit_trail_names_a_person_as_the_provider_knows_them(
+    page_port: int, forger: Forger, settings: Settings
+) -> None:
+    browser = Browser(page_port)
+    come_back(browser, forger)
+    browser.get("/")
+    forger.changes = {"preferred_username": "Admin"}
+    come_back(Browser(page_port), forger)
+    said = audited_when(settings, "is another user").splitlines()
+    known = f'UserID="anna" AlternativeUserID="{forger.issuer} 1234"'
+    assert [code for code in ("110122", "110112") if any(code in line and known in line for line in said)] == [
+        "110122",
+        "110112",
+    ]
+    (refused,) = [line for line in said if "is another user" in line]
+    assert f'AlternativeUserID="{forger.issuer} 1234"' in refused
+
+
 def test_who_comes_in_by_the_provider_has_no_password_here(page_port: int, forger: Forger) -> None:
     come_back(Browser(page_port), forger)
     for password in ("", "the password of nobody", PASSWORD):

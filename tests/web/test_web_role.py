@@ -26,6 +26,7 @@ from dicom_node.database import Sessions
 from dicom_node.models import Instance
 from dicom_node.receive.intake import OUT_OF_RESOURCES, Receiver
 from dicom_node.storage import InstanceStore
+from dicom_node.web.health import Checkup
 
 
 @pytest.fixture
@@ -113,13 +114,28 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_health_is_told_as_it_is(settings: Settings, receiver: Receiver) -> None:
+@pytest.mark.parametrize(("reserve", "status"), [(0, 200), (2**60, 503)])
+def test_health_is_told_as_it_is(reserve: int, status: int, settings: Settings, receiver: Receiver) -> None:
+    receiver.store._min_free_bytes = reserve
     with serving(settings, receiver) as port:
-        assert health(port).status == 200
-        receiver.store._min_free_bytes = 2**60
-        ill = health(port)
-    assert (ill.status, ill.content) == (503, b"The instance folder cannot be written, or has no room.\n")
+        told = health(port)
+    words = b"The instance folder cannot be written, or has no room.\n"
+    assert (told.status, told.content == words) == (status, status == 503)
     assert leftovers(receiver) == []
+
+
+def test_strangers_who_ask_for_health_touch_the_disk_once_a_second(receiver: Receiver) -> None:
+    now, disk = [100.0], receiver.store
+    checkup = Checkup(receiver, timer=lambda: now[0])
+    assert list(checkup.faults()) == []
+    disk._min_free_bytes = 2**60
+    now[0] += 0.9
+    assert list(checkup.faults()) == []
+    now[0] += 0.1
+    assert list(checkup.faults()) == ["The instance folder cannot be written, or has no room."]
+    disk._min_free_bytes = 0
+    now[0] += 1
+    assert list(checkup.faults()) == []
 
 
 def test_a_full_disk_is_told_and_nothing_is_left(settings: Settings, receiver: Receiver) -> None:

@@ -1,5 +1,6 @@
+from dicom_node.shares import share
 from workers.phantom.case import Case, Finding, Kind, Side, Size, Zone
-from workers.phantom.score import score, share
+from workers.phantom.score import score
 
 LEFT_EFFUSION = Finding(Kind.EFFUSION, Side.LEFT, Size.SMALL)
 RIGHT_NODULE = Finding(Kind.NODULE, Side.RIGHT, Size.LARGE, Zone.UPPER)

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.progress import track
 
+from dicom_node.shares import Share, share
 from workers.llavarad.engine import Engine
 from workers.phantom.case import SIDELESS, Case, Kind, draw_case
 from workers.phantom.picture import draw_film
@@ -16,21 +16,6 @@ from workers.phantom.reading import Claim, read_findings
 from workers.pixels import equalise_histogram, to_8_bit
 
 UNSEEN = 1_000_000  # the first seed: no film to learn from has one so high
-_Z = 1.96  # 95 % of a normal distribution
-
-
-@dataclass(frozen=True)
-class Share:
-    """`part` of `whole`, and between what the true share lies with 95 % confidence."""
-
-    part: int
-    whole: int
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.part} of {self.whole}, 95 % CI {self.low:.1%} to {self.high:.1%})"
 
 
 @dataclass(frozen=True)
@@ -57,15 +42,6 @@ def score(pairs: Iterable[tuple[Case, str]]) -> Score:
         false += [kind not in case.kinds for kind in _kinds(said)]
         faultless.append(true == said)
     return Score(*(share(sum(each), len(each)) for each in (named, sided, false, faultless)))
-
-
-def share(part: int, whole: int) -> Share:
-    """With Wilson's interval. 0 of 0 may be anything."""
-    if not whole:
-        return Share(0, 0, math.nan, 0.0, 1.0)
-    p, spread = part / whole, _Z * _Z / whole
-    middle, half = p + spread / 2, _Z * math.sqrt(p * (1 - p) / whole + spread / (4 * whole))
-    return Share(part, whole, p, (middle - half) / (1 + spread), (middle + half) / (1 + spread))
 
 
 def read_films(engine: Engine, seeds: Sequence[int], size_px: int) -> list[tuple[Case, str]]:

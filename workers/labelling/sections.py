@@ -1,0 +1,44 @@
+"""The parts of a signed report, by the headings that radiologists write."""
+
+import re
+from collections.abc import Iterable
+
+_FINDINGS = ("findings", "finding", "observations")
+_CONCLUDING = ("impression", "impressions", "conclusion", "conclusions", "opinion", "summary")
+# Not about what the film shows: words there would be taken for findings.
+_ASIDE = (
+    "indication", "indications", "clinical indication", "history", "clinical history", "clinical information",
+    "clinical data", "clinical statement", "reason for exam", "reason for examination", "reason for study",
+    "reason for the exam", "reason for the examination", "reason", "comparison", "comparisons", "comparison studies",
+    "prior studies", "technique", "procedure", "exam", "examination", "study", "recommendation", "recommendations",
+    "communication", "notification", "attestation", "signed", "electronically signed by", "dictated by", "signed by",
+)  # fmt: skip
+_NAMES = "|".join(sorted((*_FINDINGS, *_CONCLUDING, *_ASIDE), key=len, reverse=True))
+# With a colon where a line or sentence begins, or in capitals; or a line of its own.
+_HEADING = re.compile(
+    rf"(?:^[ \t]*|[.?!]\s+)(?P<begins>{_NAMES})[ \t]*:"
+    rf"|\b(?P<capitals>(?-i:{_NAMES.upper()}))[ \t]*:"
+    rf"|^[ \t]*(?P<line>{_NAMES})[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NO_HEADING = ""
+
+
+def findings_of(report: str) -> str:
+    """The findings section; of a report that has none, what it says of the film. May be empty."""
+    parts = _parts(report)
+    findings = _join(text for name, text in parts if name in _FINDINGS)
+    return findings or _join(text for name, text in parts if name not in _ASIDE)
+
+
+def _parts(report: str) -> list[tuple[str, str]]:
+    """Each heading in lower case and the text below it, in their order; what stands before the first has none."""
+    headings = [(found, str(found.lastgroup)) for found in _HEADING.finditer(report)]
+    starts = [0, *(found.end() for found, _ in headings)]
+    ends = [*(found.start(group) for found, group in headings), len(report)]
+    names = [_NO_HEADING, *(found[group].lower() for found, group in headings)]
+    return [(name, report[start:end].strip()) for name, start, end in zip(names, starts, ends, strict=True)]
+
+
+def _join(texts: Iterable[str]) -> str:
+    return "\n".join(text for text in texts if text)
