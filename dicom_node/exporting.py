@@ -22,6 +22,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import InvalidHeader, Permanent
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
+from dicom_node.part_file import fsync_folder
 from dicom_node.states import MESSAGES
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import timeline
@@ -104,7 +105,10 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
         part.mkdir(mode=0o700, parents=True)
         try:
             yield part
+            for each in (*filter(Path.is_dir, part.iterdir()), part):
+                fsync_folder(each)
             part.rename(folder)
+            fsync_folder(folder.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)  # once it has its name, there is none
     except OSError as error:

@@ -2,9 +2,10 @@
 
 The query walks over the final reports. Where it has come to is kept in memory alone: a worker that starts walks from
 the first, and all do again each hour, for what became one patient meanwhile, or was drafted after its final report.
+Texts are read and labelled before the database is locked: whoever receives does not wait for that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -12,7 +13,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import cast
 
-from sqlalchemy import and_, exists, func, or_
+from sqlalchemy import and_, exists, or_
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -29,7 +30,8 @@ from workers.labelling.findings import FINDINGS
 from workers.labelling.labeller import label, labeller
 from workers.labelling.sections import findings_of
 
-_AT_ONCE = 200  # final reports
+_AT_ONCE = 20  # final reports
+_LONGEST = 50_000  # characters; what is longer is no text, but a document that somebody wrote as one
 _WALK_AGAIN_AFTER = timedelta(hours=1)
 
 _log = logs.get("comparing")
@@ -49,27 +51,46 @@ class Comparing:
 
     def compare_due(self) -> bool:
         """Look at some final reports, and compare what they call for. Returns whether there may be more."""
-        now = self.clock()
-        if now - self._walks_since >= _WALK_AGAIN_AFTER:
-            self._looked_at, self._walks_since = 0, now
         with self.sessions() as session:
             ahead = select(FinalReport.id).where(col(FinalReport.id) > self._looked_at)
             finals = session.exec(ahead.order_by(col(FinalReport.id)).limit(_AT_ONCE)).all()
-            studies = session.exec(_to_compare(finals)).all()
+            studies = session.exec(_to_compare(finals)).all() if finals else ()
         for study_id in studies:
             self._compare_if_possible(cast(int, study_id))
-        if finals:
-            self._looked_at = cast(int, finals[-1])
+        if not finals:
+            return self._begins_anew()
+        self._looked_at = cast(int, finals[-1])
         return len(finals) == _AT_ONCE
+
+    def _begins_anew(self) -> bool:
+        """At the end of a walk, never within one: a long one would not come to its end."""
+        is_time = self.clock() - self._walks_since >= _WALK_AGAIN_AFTER
+        if is_time:
+            self._looked_at, self._walks_since = 0, self.clock()
+        return is_time
 
     def _compare_if_possible(self, study_id: int) -> None:
         try:
-            with self.sessions.begin() as session:
-                _compare_study(session, study_id, self.clock())
+            with self.sessions() as session:
+                made = _compare(session, study_id)
+            if made is not None:
+                with self.sessions.begin() as session:
+                    _put(session, study_id, made, self.clock())
         except AWAY:
             raise
         except Exception as error:  # noqa: BLE001  one text that cannot be read holds up neither others nor drafting
             _log.error("comparison_left_out", study=study_id, trace=logs.places(error))
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What came of it."""
+
+    report_id: int
+    final_report_id: int
+    rouge_l: float
+    draft: Mapping[str, Label]  # by finding
+    final: Mapping[str, Label]
 
 
 @cache
@@ -88,63 +109,78 @@ def _to_compare(final_ids: Sequence[int | None]) -> SelectOfScalar[int | None]:
         and_(number == col(Study.accession_number), number != ""),
     )
     drafts = select(Report.id).join(Job).where(Job.study_id == Study.id)
-    newest = drafts.with_only_columns(func.max(Report.id)).correlate(Study).scalar_subquery()
+    newest = drafts.order_by(col(Job.revision).desc()).limit(1).correlate(Study).scalar_subquery()
     compared = (
         select(Agreement.id)
         .where(Agreement.study_id == Study.id, col(Agreement.report_id) == newest)
         .where(col(Agreement.final_report_id) >= col(FinalReport.id), Agreement.rules_digest == rules_digest())
     )
+    has_text = (col(FinalReport.text) != "") | (col(FinalReport.findings) != "")
     studies = select(col(Study.id)).select_from(FinalReport).join(Study, is_of).distinct()
-    return studies.where(col(FinalReport.id).in_(final_ids), exists(drafts), ~exists(compared))
+    return studies.where(col(FinalReport.id).in_(final_ids), has_text, exists(drafts), ~exists(compared))
 
 
-def _compare_study(session: Session, study_id: int, now: datetime) -> None:
-    """Put the comparison of a study in the place of an older one. Nothing is written where there is none to make."""
-    # Locked: whoever else is at it waits, and then finds it done.
-    study = session.get_one(Study, study_id, with_for_update=True)
+def _compare(session: Session, study_id: int) -> _Comparison | None:
+    """The newest draft and the newest signed text; None where one is missing, or both were compared before."""
+    study = session.get_one(Study, study_id)
     reports, finals = reports_of(session, study), [each for each in finals_of(session, study) if _signed(each)]
-    before = session.exec(select(Agreement).where(Agreement.study_id == study_id)).one_or_none()
-    if not reports or not finals or (before and _is_of(before, reports[-1], finals[-1])):
-        return
-    if before:
+    if not reports or not finals:
+        return None
+    report, final = reports[-1], finals[-1]
+    before = _agreement(session, study_id)
+    if before is not None and _is_current(before, cast(int, report.id), cast(int, final.id)):
+        return None
+    signed = _signed(final)
+    # Both are labelled now, by the same rules: the labels kept with a draft may be of older ones.
+    labels = _labels(report.findings), _labels(signed)
+    return _Comparison(cast(int, report.id), cast(int, final.id), rouge_l(signed, report.findings), *labels)
+
+
+def _put(session: Session, study_id: int, made: _Comparison, now: datetime) -> None:
+    """In the place of an older one."""
+    session.get_one(Study, study_id, with_for_update=True)  # whoever else is at it waits, and then finds it done
+    before = _agreement(session, study_id)
+    if before is not None:
+        if _is_current(before, made.report_id, made.final_report_id):
+            return
         session.exec(delete(FindingAgreement).where(col(FindingAgreement.agreement_id) == before.id))
         session.delete(before)
         session.flush()
-    _add(session, study_id, reports[-1], finals[-1], now)
-    _log.info("draft_compared", study=study_id, report=reports[-1].id)
+    _add(session, study_id, made, now)
+    _log.info("draft_compared", study=study_id, report=made.report_id)
 
 
-def _is_of(before: Agreement, report: Report, final: FinalReport) -> bool:
-    compared = (before.report_id, before.final_report_id, before.rules_digest)
-    return compared == (report.id, final.id, rules_digest())
+def _agreement(session: Session, study_id: int) -> Agreement | None:
+    return session.exec(select(Agreement).where(Agreement.study_id == study_id)).one_or_none()
+
+
+def _is_current(before: Agreement, report_id: int, final_report_id: int) -> bool:
+    """Of these or of later ones, by the same rules."""
+    is_as_new = before.report_id >= report_id and before.final_report_id >= final_report_id
+    return is_as_new and before.rules_digest == rules_digest()
 
 
 def _signed(final: FinalReport) -> str:
     """What the radiologist says of the film; empty where the message had no text, but a document."""
-    return findings_of(final.findings or final.text)
+    text = final.findings or final.text
+    return findings_of(text) if len(text) <= _LONGEST else ""
 
 
-def _add(session: Session, study_id: int, report: Report, final: FinalReport, now: datetime) -> None:
-    signed = _signed(final)
+def _add(session: Session, study_id: int, made: _Comparison, now: datetime) -> None:
     agreement = Agreement(
         study_id=study_id,
-        report_id=cast(int, report.id),
-        final_report_id=cast(int, final.id),
+        report_id=made.report_id,
+        final_report_id=made.final_report_id,
         rules_digest=rules_digest(),
-        rouge_l=rouge_l(signed, report.findings),
+        rouge_l=made.rouge_l,
         compared_at=now,
     )
     session.add(agreement)
     session.flush()
-    session.add_all(_findings(report.findings, signed, cast(int, agreement.id)))
-
-
-def _findings(draft: str, signed: str, agreement_id: int) -> list[FindingAgreement]:
-    """Both are labelled now, by the same rules: the labels kept with a draft may be of older ones."""
-    in_draft, in_final = _labels(draft), _labels(signed)
-    names = (finding.code.meaning for finding in FINDINGS)
-    rows = (agreement_on(name, in_draft.get(name), in_final.get(name), agreement_id=agreement_id) for name in names)
-    return [row for row in rows if row is not None]
+    names = [finding.code.meaning for finding in FINDINGS]
+    agreement_id = cast(int, agreement.id)
+    rows = (agreement_on(name, made.draft.get(name), made.final.get(name), agreement_id=agreement_id) for name in names)
+    session.add_all([row for row in rows if row is not None])
 
 
 def _labels(text: str) -> dict[str, Label]:

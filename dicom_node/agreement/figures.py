@@ -15,6 +15,7 @@ from dicom_node.labels import Presence
 from dicom_node.models import Agreement, FindingAgreement, Report
 from dicom_node.shares import Median, Share, median, share
 
+_FIRST_FILM = date(1895, 11, 8)
 _MOST_WEEKS = 26  # that are shown as weeks; a longer time by months
 
 
@@ -128,7 +129,8 @@ def compared_models(session: Session) -> Sequence[str]:
 
 
 def _conditions(wanted: Wanted, zone: ZoneInfo) -> list[ColumnElement[bool]]:
-    since = [col(Report.created_at) >= datetime.combine(wanted.since, time(), zone)] if wanted.since else []
+    first = max(wanted.since or _FIRST_FILM, _FIRST_FILM)
+    since = [col(Report.created_at) >= datetime.combine(first, time(), zone)]
     return [*since, col(Report.model_name) == wanted.model] if wanted.model else since
 
 

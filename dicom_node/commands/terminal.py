@@ -17,8 +17,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of word
 
 T = TypeVar("T")
 
-_console = Console()
-
 
 @contextmanager
 def opened_rows(settings: Settings) -> Iterator[Sessions]:
@@ -36,11 +34,11 @@ def read_rows(read: Callable[[Session], T]) -> T:
 
 def say(sentence: str) -> None:
     """As it stands: no markup, no line broken where a script would look for it."""
-    _console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(table: object) -> None:
-    _console.print(table)
+    Console().print(table)  # made now: as wide as the terminal is now
 
 
 def print_json(found: object) -> None:

@@ -65,7 +65,12 @@ _RENEW = Prepared(
 )
 # What is not.
 _VARIANTS = (
-    select(_INSTANCE.c.id, _INSTANCE.c.path, _INSTANCE.c.size_bytes, _INSTANCE.c.sha256, _INSTANCE.c.removed_at)
+    select(
+        *(
+            _INSTANCE.c[name]
+            for name in ("id", "path", "size_bytes", "sha256", "removed_at", "series_id", "patient_key")
+        )
+    )
     .where(_INSTANCE.c.sop_instance_uid == bindparam("uid"))
     .order_by(_INSTANCE.c.variant)
 )
@@ -79,7 +84,7 @@ class Files:
 
     sha256_of: Callable[[StoredFile], str]  # the digest of a data set, where its UID is here already; may raise OSError
     holds: Callable[[str], bool]  # whether the file of a row is there
-    remove: Callable[[str], None]  # a file that no row counts on any more
+    remove: Callable[[int, str], None]  # of an instance, by id: a file that its row counts on no more
 
 
 @dataclass(frozen=True)
@@ -237,12 +242,16 @@ class _Variant(NamedTuple):
     size_bytes: int
     sha256: str
     removed_at: datetime | None
+    series_id: int
+    patient_key: str
 
     def compare(self, values: dict[str, Any], files: Files) -> _Found:
         """By the file, not by what the row says of it. Raises OSError where a file without a digest cannot be read."""
         if self.removed_at is not None or not files.holds(self.path):
             is_same = self.sha256 == values["sha256"]
-            has_nothing_to_compare = not self.sha256 and self.size_bytes in (0, values["size_bytes"])
+            # Without a digest by its size, and never into another's row: what was corrected may be as long.
+            is_here = (self.series_id, self.patient_key) == (values["series_id"], values["patient_key"])
+            has_nothing_to_compare = is_here and not self.sha256 and self.size_bytes in (0, values["size_bytes"])
             return _Found.GONE if is_same or has_nothing_to_compare else _Found.OTHER
         try:
             digest = files.sha256_of(StoredFile(self.path, self.size_bytes))
@@ -259,7 +268,7 @@ class _Variant(NamedTuple):
         again = {name: values[name] for name in _COMES_AGAIN} | {"removed_at": None}
         connection.execute(update(_INSTANCE).where(_INSTANCE.c.id == self.id).values(again))
         if self.removed_at is not None and self.path:
-            files.remove(self.path)
+            files.remove(self.id, self.path)
 
 
 def registered_paths(session: Session) -> frozenset[str]:

@@ -129,10 +129,10 @@ def files_of(store: InstanceStore) -> Files:
     return Files(store.sha256, store.holds, partial(_remove, store))
 
 
-def _remove(store: InstanceStore, path: str) -> None:
+def _remove(store: InstanceStore, instance_id: int, path: str) -> None:
     """What has come is kept, also where the disk does not give the old file up."""
     for error in store.remove([path]).values():
-        _log.error("file_not_removed", reason=error.strerror or type(error).__name__)
+        _log.error("file_not_removed", instance=instance_id, reason=error.strerror or type(error).__name__)
 
 
 def _require_what_was_announced(header: InstanceHeader, announced: Announcement) -> None:

@@ -64,8 +64,10 @@ class TraceShipping:
 
     def _begin(self) -> int:
         with self._sessions.begin() as session:
-            row = Shipped(stream=STREAM, position=newest_position(session))
-            session.add(row)
+            row = session.get(Shipped, STREAM)  # of another relay, perhaps, meanwhile
+            if row is None:
+                row = Shipped(stream=STREAM, position=newest_position(session))
+                session.add(row)
             return row.position
 
     def _move(self, position: int) -> None:

@@ -1,6 +1,8 @@
 """The route of the agreement: how drafts compare with what was signed, over time and by finding."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from zoneinfo import ZoneInfo
 
@@ -17,16 +19,18 @@ from dicom_node.web.page import Page
 from dicom_node.web.refused import PageRefused
 
 _MOST_APART = 15  # studies that are listed
+_WAIT_S = 2.0
 
 
 def make_router(page: Page) -> APIRouter:
     router, zone = APIRouter(), ZoneInfo(page.settings.time_zone)
+    in_turn = threading.Lock()  # it reads all comparisons: many at once would leave no memory to those who send
 
     @router.get("/agreement")
     def show(request: Request, since: str = "", model: str = "") -> Response:
         """No patient is named here: who wants to see one goes on to the study."""
         visitor, wanted = page.door.visitor(request), _wanted(since, model)
-        with page.receiver.sessions() as session:
+        with _held(in_turn), page.receiver.sessions() as session:
             figures, models = read_figures(session, wanted, zone), compared_models(session)
             apart = figures.sample.furthest_apart(_MOST_APART)
             differing = _differing(session, [each.study_id for each in apart])
@@ -37,9 +41,19 @@ def make_router(page: Page) -> APIRouter:
     return router
 
 
+@contextmanager
+def _held(lock: threading.Lock) -> Iterator[None]:
+    if not lock.acquire(timeout=_WAIT_S):
+        raise PageRefused(503, "Others are looking at these figures now: try again in some seconds.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _wanted(since: str, model: str) -> Wanted:
     try:
-        return Wanted(date.fromisoformat(since) if since else None, model)
+        return Wanted(date.fromisoformat(since) if since else None, model.replace("\0", ""))
     except ValueError as error:
         raise PageRefused(404, "There is no such day: expected one as 2026-03-01.") from error
 

@@ -18,7 +18,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Access
 from dicom_node.receive.rate_limit import RateLimit
-from dicom_node.web.caller import caller_of
+from dicom_node.web.caller import caller_of, household_of
 from dicom_node.web.forms import csrf_of
 from dicom_node.web.privacy import is_encrypted, require_privacy
 from dicom_node.web.refused import LoginWanted, PageRefused
@@ -88,7 +88,7 @@ class Door:
         """What the cookie is to hold. Raises PageRefused for a wrong password, and after too many."""
         person = self.person(request, name.strip()[:64])
         self.require_calm(request)
-        if not self._tries_of_name.allows(f"{person.address} {person.name.casefold()}"):
+        if not self._tries_of_name.allows(f"{household_of(person.address)} {person.name.casefold()}"):
             raise PageRefused(429, _TOO_MANY)
         with self._sessions() as session:
             user = find_person(session, name)
@@ -104,7 +104,7 @@ class Door:
 
     def require_calm(self, request: Request) -> None:
         """Raise PageRefused for an address that tries without end."""
-        if not self._tries_of_address.allows(caller_of(self._settings, request)):
+        if not self._tries_of_address.allows(household_of(caller_of(self._settings, request))):
             raise PageRefused(429, _TOO_MANY)
 
     def person(self, request: Request, name: str, subject: str | None = None) -> Person:

@@ -49,9 +49,9 @@ class Checkup:
 
     def faults(self) -> Sequence[str]:
         """A sentence for each."""
-        now = self._timer()
-        if now - self._found_at >= _GOOD_FOR_S:
-            self._found, self._found_at = _faults(self._receiver), now
+        if self._timer() - self._found_at >= _GOOD_FOR_S:
+            self._found = _faults(self._receiver)
+            self._found_at = self._timer()  # after the look: one that took long is not old at once
         return self._found
 
 

@@ -7,6 +7,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.agreement.outcome import Outcome, conclusion, in_words
 from dicom_node.models import Agreement, FinalReport, FindingAgreement, Report, Study
+from dicom_node.orders import finals_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Signed:
     final: FinalReport
     rouge_l: float
     lines: Sequence[Line]  # those that differ first
+    has_later: bool  # the RIS has sent a later report, as a document or just now
 
 
 def read_signed(session: Session, study: Study) -> Signed | None:
@@ -38,7 +40,8 @@ def read_signed(session: Session, study: Study) -> Signed | None:
     ours = select(FindingAgreement).where(FindingAgreement.agreement_id == agreement.id)
     lines = sorted(map(_line, session.exec(ours.order_by(col(FindingAgreement.id)))), key=lambda line: line.is_agreed)
     draft, final = session.get_one(Report, agreement.report_id), session.get_one(FinalReport, agreement.final_report_id)
-    return Signed(draft, final, agreement.rouge_l, lines)
+    has_later = any(each.created_at > final.created_at for each in finals_of(session, study))
+    return Signed(draft, final, agreement.rouge_l, lines, has_later)
 
 
 def _line(row: FindingAgreement) -> Line:

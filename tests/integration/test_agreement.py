@@ -160,6 +160,44 @@ def test_a_report_that_is_a_document_alone_is_compared_with_nothing(house: Compa
     assert all_of(house.sessions, Agreement) == []
 
 
+def test_a_document_that_somebody_wrote_as_text_is_compared_with_nothing(house: Comparer) -> None:
+    house.drafted(LEFT)
+    house.hear(final(findings="Right effusion. " * 4000))
+    house.compare()
+    assert all_of(house.sessions, Agreement) == []
+
+
+def test_others_may_write_while_texts_are_read(house: Comparer, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.drafted(LEFT)
+    house.hear(final(findings="Right effusion."))
+    right = comparing._labels
+
+    def write_and_read(text: str) -> Any:
+        with house.sessions.begin() as session:
+            session.exec(select(Study).with_for_update(nowait=True)).one().last_received_at = house.clock()
+        return right(text)
+
+    monkeypatch.setattr(comparing, "_labels", write_and_read)
+    assert told(house.compare()) == [("Pleural effusion", Outcome.SIDE_DIFFERS)]
+
+
+def test_a_slow_worker_does_not_put_back_what_was_compared_meanwhile(
+    house: Comparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.drafted(LEFT)
+    house.hear(final(findings="Right effusion."))
+    right, once = comparing._labels, iter([True])
+
+    def read(text: str) -> Any:
+        if next(once, False):
+            house.hear(final(status="C", control_id="R2", findings=LEFT))
+            Comparing(house.sessions, house.clock).compare_due()
+        return right(text)
+
+    monkeypatch.setattr(comparing, "_labels", read)
+    assert told(house.compare()) == [("Pleural effusion", Outcome.AGREED)]
+
+
 def test_looking_again_and_by_two_workers_at_once_changes_nothing(house: Comparer) -> None:
     house.drafted(LEFT)
     house.hear(final(findings="Right effusion. The heart is enlarged."))
@@ -177,11 +215,11 @@ def test_a_worker_that_dies_before_the_commit_leaves_nothing_and_the_next_does_i
     house.drafted(LEFT)
     house.hear(final(findings="Right effusion."))
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt  # as a kill: nothing catches it
 
     with monkeypatch.context() as patched:
-        patched.setattr(comparing, "_findings", die)
+        patched.setattr(comparing, "agreement_on", die)
         with pytest.raises(KeyboardInterrupt):
             house.compare()
     assert all_of(house.sessions, Agreement) == []

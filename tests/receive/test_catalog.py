@@ -10,11 +10,13 @@ from rows import add_job, all_of, moves_of, only, receive
 from sqlmodel import select
 from waiting import in_threads
 
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.lifecycle import advance
 from dicom_node.models import Instance, Series, Study
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES, registered_paths
 from dicom_node.states import StudyState
+from dicom_node.storage import InstanceStore
 from dicom_node.uids import derive_uid
 
 LATER = NOON + timedelta(seconds=90)
@@ -113,6 +115,23 @@ def test_the_same_uid_with_other_bytes_is_a_second_row(sessions: Sessions) -> No
     assert (first.sha256, second.sha256) == ("", Path(second.path).stem)
     with sessions() as session:
         assert registered_paths(session) == {first.path, second.path}
+
+
+def test_another_patients_film_of_the_same_size_does_not_take_the_place_of_a_lost_one(
+    settings: Settings, sessions: Sessions
+) -> None:
+    settings.instances_dir.mkdir()
+    store = InstanceStore(settings.instances_dir)
+    with sessions.begin() as session:
+        lost = receive(session, store, PatientID="P1")
+    store.remove([lost.path])
+    with sessions.begin() as session:
+        receive(session, store, PatientID="P2")
+    first, second = all_of(sessions, Instance)
+    assert (first.path, first.patient_key, second.variant) == (lost.path, lost.patient_key, 1)
+    with sessions.begin() as session:
+        again = receive(session, store, PatientID="P1")
+    assert (again.id, store.holds(again.path)) == (first.id, True)
 
 
 def test_each_variant_is_known_again(sessions: Sessions) -> None:

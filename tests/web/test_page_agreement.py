@@ -1,7 +1,9 @@
 """How drafts agree with signed reports, on the page: in general, and of one study."""
 
+from datetime import timedelta
+
 import pytest
-from agreements import Said, add_agreement, compared
+from agreements import Said, add_agreement, add_final, compared
 from browsers import log_in, look, tab
 from doubles import NOON
 from drafted_study import add_drafted
@@ -10,7 +12,8 @@ from playwright.sync_api import Browser, expect
 from rows import only
 
 from dicom_node.config import Settings
-from dicom_node.models import FinalReport, Report
+from dicom_node.models import FinalReport, Report, Study
+from dicom_node.patients import identifiers_to_json, patient_of
 from dicom_node.receive.intake import Receiver
 from dicom_node.shares import share
 from dicom_node.web.courses import BOTTOM, LEFT, RIGHT, TOP, draw
@@ -62,6 +65,12 @@ def test_a_choice_of_day_and_model_is_kept_in_the_form(page: int, node: Receiver
     assert "under this choice" in logged_in(page).get(f"/agreement?model={SCRIPT}").text
 
 
+def test_since_any_day_at_all_is_all(page: int, node: Receiver) -> None:
+    add_compared(node)
+    shown = logged_in(page).get("/agreement?since=0001-01-01&model=%00")
+    assert (shown.status, "Study 1" in shown.text) == (200, True)
+
+
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30", SCRIPT])
 def test_what_is_no_day_is_refused(day: str, page: int) -> None:
     shown = logged_in(page).get(f"/agreement?since={day}")
@@ -89,6 +98,18 @@ def test_a_study_without_a_comparison_has_no_such_section(page: int, node: Recei
     with node.sessions.begin() as session:
         add_drafted(session, node)
     assert 'id="signed"' not in logged_in(page).get("/studies/1").text
+
+
+def test_a_later_report_that_is_not_compared_is_told_of(page: int, node: Receiver) -> None:
+    add_compared(node)
+    assert "a later report" not in logged_in(page).get("/studies/1").text
+    with node.sessions.begin() as session:
+        study = session.get_one(Study, 1)
+        add_final(
+            session, "", created_at=NOON + timedelta(hours=1), study_instance_uid=study.study_instance_uid,
+            patient_identifiers=identifiers_to_json(patient_of(study)),
+        )  # fmt: skip
+    assert "The RIS has sent a later report" in logged_in(page).get("/studies/1").text
 
 
 def test_a_script_in_a_signed_report_is_text(page: int, node: Receiver) -> None:

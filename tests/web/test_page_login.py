@@ -77,8 +77,9 @@ def test_a_wrong_name_and_a_wrong_password_are_answered_alike(
 
 def test_who_tries_too_often_has_to_wait_and_others_need_not(page: int) -> None:
     guesser = Browser(page)
-    statuses = [guesser.log_in("viewer", f"guess number {number}").status for number in range(12)]
-    assert statuses == [403] * 10 + [429] * 2
+    statuses = [guesser.log_in("viewer", f"guess number {number}").status for number in range(14)]
+    assert statuses[:10] == [403] * 10
+    assert 429 in statuses[10:]  # each half minute one more is let through: slow machines see that
     assert guesser.log_in("viewer").status == 429
     assert Browser(page).log_in("operator").status == 200
 

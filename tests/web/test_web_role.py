@@ -138,6 +138,14 @@ def test_strangers_who_ask_for_health_touch_the_disk_once_a_second(receiver: Rec
     assert list(checkup.faults()) == []
 
 
+def test_a_look_that_took_long_is_good_for_a_second_too(receiver: Receiver) -> None:
+    ticks = iter([100.0, 130.0, 130.9])
+    checkup = Checkup(receiver, timer=lambda: next(ticks))
+    assert list(checkup.faults()) == []
+    receiver.store._min_free_bytes = 2**60
+    assert list(checkup.faults()) == []
+
+
 def test_a_full_disk_is_told_and_nothing_is_left(settings: Settings, receiver: Receiver) -> None:
     disk = receiver.store
     with serving(settings, receiver) as port:
