@@ -84,10 +84,8 @@ def export_study(settings: Settings, sessions: Sessions, study_id: int, folder: 
         content = _read(session, study_id)
     _tell_audit(settings, content.study, clock)
     with _all_or_nothing(folder) as part:
-        manifest, source = (
-            Manifest(study_id, clock().isoformat()),
-            _Source(sessions, InstanceStore(settings.instances_dir)),
-        )
+        manifest = Manifest(study_id, clock().isoformat())
+        source = _Source(sessions, InstanceStore(settings.instances_dir))
         (part / "received").mkdir()
         for instance in content.instances:
             _write_received(source, instance, part, manifest)
@@ -108,11 +106,11 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
             for each in (*filter(Path.is_dir, part.iterdir()), part):
                 fsync_folder(each)
             part.rename(folder)
-            fsync_folder(folder.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)  # once it has its name, there is none
     except OSError as error:
         raise Permanent(f"nothing was exported to {folder}: {error.strerror or type(error).__name__}") from error
+    fsync_folder(folder.parent)  # not above: it has its name now
 
 
 def _read(session: Session, study_id: int) -> _Content:

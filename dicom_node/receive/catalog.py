@@ -63,17 +63,6 @@ _ADD = Prepared(lambda dialect: _insert(_INSTANCE, dialect))
 _RENEW = Prepared(
     lambda _: update(_STUDY).where(_STUDY.c.id == bindparam("of")).values(last_received_at=bindparam("now"))
 )
-# What is not.
-_VARIANTS = (
-    select(
-        *(
-            _INSTANCE.c[name]
-            for name in ("id", "path", "size_bytes", "sha256", "removed_at", "series_id", "patient_key")
-        )
-    )
-    .where(_INSTANCE.c.sop_instance_uid == bindparam("uid"))
-    .order_by(_INSTANCE.c.variant)
-)
 # Of a row whose file was gone. Not when it was received: the last film of a study is the one that is read.
 _COMES_AGAIN = ("path", "size_bytes", "sha256", "transfer_syntax_uid")
 
@@ -269,6 +258,13 @@ class _Variant(NamedTuple):
         connection.execute(update(_INSTANCE).where(_INSTANCE.c.id == self.id).values(again))
         if self.removed_at is not None and self.path:
             files.remove(self.id, self.path)
+
+
+_VARIANTS = (
+    select(*(_INSTANCE.c[name] for name in _Variant._fields))
+    .where(_INSTANCE.c.sop_instance_uid == bindparam("uid"))
+    .order_by(_INSTANCE.c.variant)
+)
 
 
 def registered_paths(session: Session) -> frozenset[str]:

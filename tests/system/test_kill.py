@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-RANDOM_KILLS = int(os.environ.get("KILLS", "12"))  # on each backend, with every run of the tests
+RANDOM_KILLS = int(os.environ.get("KILLS", "25"))  # on each backend: 50 with every run of the tests
 SENDERS = 2
 VICTIMS = ("scp", "sweep", "worker", "relay", "web", "supervisor", "everything")
 
