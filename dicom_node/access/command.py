@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from sqlmodel import Session
 
@@ -19,13 +18,12 @@ from dicom_node.access.users import (
     list_users,
 )
 from dicom_node.clock import utc_now
-from dicom_node.commands.terminal import AsJson, print_json
+from dicom_node.commands.terminal import AsJson, print_json, say, show
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, opened, require_current_schema
 from dicom_node.models import Access, User
 
 app = typer.Typer(no_args_is_help=True, help="Who may use the page.")
-_console = Console()
 Name = Annotated[str, typer.Argument(help="The person's name; capitals make no difference.")]
 
 
@@ -41,7 +39,7 @@ def add(
         password = _ask_password()
     with _session() as session:
         user = add_user(session, name, role, password, utc_now())
-    _console.print(f"{user.name} may come in as {user.access}.", markup=False)
+    say(f"{user.name} may come in as {user.access}.")
 
 
 @app.command("list")
@@ -55,7 +53,7 @@ def list_all(as_json: AsJson = False) -> None:
     table = Table("user", "role", "since (UTC)", "disabled (UTC)")
     for each in found:
         table.add_row(*each.values())
-    _console.print(table)
+    show(table)
 
 
 @app.command()
@@ -63,7 +61,7 @@ def disable(name: Name) -> None:
     """Shut somebody out, at once; `users add` lets the person in again."""
     with _session() as session:
         disable_user(session, find_user(session, name), utc_now())
-    _console.print("Shut out, and logged out everywhere.")
+    say("Shut out, and logged out everywhere.")
 
 
 @app.command()
@@ -72,7 +70,7 @@ def password(name: Name) -> None:
     chosen = _ask_password()
     with _session() as session:
         change_password(session, find_user(session, name), chosen)
-    _console.print("The password is changed.")
+    say("The password is changed.")
 
 
 def _user(user: User) -> dict[str, str]:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dicom_node.commands.terminal import AsJson, print_json
+from dicom_node.commands.terminal import AsJson, print_json, say, show
 from dicom_node.config import Settings
 from dicom_node.errors import BadRules, Permanent
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from dicom_node.rules.verdict import Explanation
 
 app = typer.Typer(no_args_is_help=True, help="Which studies are read, how urgently and for whom.")
-_console = Console()
 
 _EXPLAIN_FILE = "workers.explaining:explain_file"  # the core knows the arms by their names only
 
@@ -37,8 +35,8 @@ def check(
     table = Table("rule", "takes", "and then")
     for rule in rules:
         table.add_row(*(Text(words) for words in (rule.name, rule.conditions, rule.effect)))
-    _console.print(table)
-    _console.print("Asked from the first to the last. What none takes is read as without rules.")
+    show(table)
+    say("Asked from the first to the last. What none takes is read as without rules.")
 
 
 @app.command("test")
@@ -59,7 +57,7 @@ def ask(
         print_json(_as_json(explanation))
         return
     for line in _lines(explanation):
-        _console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 def _rules(settings: Settings, file: Path | None) -> "Rules":
