@@ -12,7 +12,7 @@ from workers.labelling.mentions import Mention, read_sentence
 
 NAME = "cxrnode text labeller (rule-based, for free text)"
 VERSION = "1"
-_RULES = ("findings.py", "mentions.py", "labeller.py")
+_RULES = ("findings.py", "mentions.py", "labeller.py", "sections.py")
 # What counts where sentences differ, as CheXpert has it: "there is" before "there may be" before "there is none".
 _STRONGEST_FIRST = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
 
