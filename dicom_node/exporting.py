@@ -24,7 +24,7 @@ from dicom_node.errors import InvalidHeader, Permanent
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.part_file import fsync_folder
 from dicom_node.states import MESSAGES
-from dicom_node.storage import InstanceStore
+from dicom_node.storage import InstanceStore, digest_of
 from dicom_node.timeline import timeline
 
 MANIFEST = "manifest.json"
@@ -51,6 +51,7 @@ class Manifest:
     files: list[ExportedFile] = field(default_factory=list)
     removed: int = 0  # objects that were removed when their time was up
     missing: int = 0  # objects whose file should be there, and is not
+    damaged: int = 0  # objects that are here, but not as they came: the disk has changed or cut them
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -128,7 +129,19 @@ def _write_received(source: _Source, instance: Instance, folder: Path, manifest:
     except (InvalidHeader, FileNotFoundError):
         _account_for(source, instance, folder, manifest)
         return
-    manifest.files.append(_described(folder, name, f"object {instance.id}, as {instance.calling_ae} sent it"))
+    is_damaged = _is_damaged(folder / name, instance)
+    manifest.damaged += is_damaged
+    state = "DAMAGED: not as it was sent by" if is_damaged else "as it was sent by"
+    manifest.files.append(_described(folder, name, f"object {instance.id}, {state} {instance.calling_ae}"))
+
+
+def _is_damaged(file: Path, instance: Instance) -> bool:
+    """Whether the file is not what its row says; one without a digest yet can only be too short."""
+    try:
+        digest = digest_of(file, instance.size_bytes)
+    except OSError:
+        return True
+    return instance.sha256 not in ("", digest)
 
 
 def _account_for(source: _Source, instance: Instance, folder: Path, manifest: Manifest) -> None:

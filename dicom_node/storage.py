@@ -113,12 +113,7 @@ class InstanceStore:
 
     def sha256(self, file: StoredFile) -> str:
         """64 hex digits, of the data set in the file. Raises OSError when it cannot be read."""
-        digest = sha256()
-        with (self.root / file.path).open("rb") as content:
-            content.seek(_data_set_at(content, file.size_bytes))
-            for piece in iter(lambda: content.read(_PIECE_BYTES), b""):
-                digest.update(piece)
-        return digest.hexdigest()
+        return digest_of(self.root / file.path, file.size_bytes)
 
     def require_room(self, size: int) -> None:
         """Raise StorageFull unless so many bytes fit above the reserve, beside what is in flight."""
@@ -213,6 +208,19 @@ class InstanceStore:
         """Of the disk. Raises StorageFull when it cannot be asked."""
         with storage_full():
             return shutil.disk_usage(self.root).free
+
+
+def digest_of(file: Path, size_bytes: int) -> str:
+    """SHA-256, 64 hex digits, of the data set in a Part 10 file; size_bytes: how long it is, 0 if nobody knows.
+
+    Raises OSError when it cannot be read, or is shorter.
+    """
+    digest = sha256()
+    with file.open("rb") as content:
+        content.seek(_data_set_at(content, size_bytes))
+        for piece in iter(lambda: content.read(_PIECE_BYTES), b""):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _data_set_at(part10: BinaryIO, size_bytes: int) -> int:

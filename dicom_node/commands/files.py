@@ -54,6 +54,8 @@ def export(
             say(f"{manifest.removed} objects were removed before, when their time was up.")
     if manifest.missing:
         raise Permanent(f"{manifest.missing} objects have no file any more: they could not be written")
+    if manifest.damaged:
+        raise Permanent(f"{manifest.damaged} objects are not as they were sent any more: the manifest names them")
 
 
 def backup(folder: Annotated[Path, typer.Argument(help="New, or with earlier backups: what is there stays.")]) -> None:

@@ -27,7 +27,7 @@ from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
 from dicom_node.exporting import export_study
 from dicom_node.models import Heartbeat, Instance, Study
-from dicom_node.storage import InstanceStore
+from dicom_node.storage import InstanceStore, StoredFile
 
 Run = Callable[..., Result]
 
@@ -199,6 +199,27 @@ def test_an_export_says_what_it_could_not_hold(
     assert [(each.missing, each.removed) for each in (missing, removed)] == [(1, 0), (0, 1)]
     done = run("export", str(study_id), str(tmp_path / "again"))
     assert (done.exit_code, "1 objects were removed before" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("is_digested", [True, False])
+def test_an_export_names_what_the_disk_has_damaged(
+    run: Run, settings: Settings, sqlite_sessions: Sessions, tmp_path: Path, *, is_digested: bool
+) -> None:
+    study_id = add_delivered(sqlite_sessions, settings)
+    store = InstanceStore(settings.instances_dir)
+    with sqlite_sessions.begin() as session:
+        instance = session.exec(select(Instance)).one()
+        file = StoredFile(instance.path, instance.size_bytes)
+        instance.sha256 = store.sha256(file) if is_digested else ""
+    content = (settings.instances_dir / file.path).read_bytes()
+    damaged = content[:-1] + b"?" if is_digested else content[: file.size_bytes - 1]
+    (settings.instances_dir / file.path).chmod(0o600)
+    (settings.instances_dir / file.path).write_bytes(damaged)
+    done = run("export", str(study_id), str(tmp_path / "out"))
+    assert (done.exit_code, "1 objects are not as they were sent any more" in str(done.exception)) == (1, True)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["damaged"], "DAMAGED" in manifest["files"][0]["what"]) == (1, True)
+    assert (tmp_path / "out/received/1.dcm").read_bytes() == damaged
 
 
 @pytest.mark.usefixtures("one_thread")
