@@ -107,6 +107,12 @@ class Settings(BaseSettings):
         default="fast",
         description="fast: objects go from the socket straight to their file (Linux). plain: pynetdicom's own way.",
     )
+    receive_processes: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description="Processes that share the DICOM port: one for every two to four cores, with PostgreSQL.",
+    )
     max_pdu_bytes: int = Field(default=131_072, ge=4_096, le=1_048_576, description="Largest PDU received (PS3.8 D.1).")
     network_timeout_s: float = Field(default=60.0, gt=0, description="Longest silence of a peer within an association.")
     idle_timeout_s: float = Field(default=30.0, gt=0, description="A study is complete when quiet for so long.")

@@ -1,5 +1,6 @@
 """The roles by name. Each is one process; a command imports the code of the roles that it plays and no other."""
 
+import os
 import pkgutil
 import signal
 import threading
@@ -48,13 +49,22 @@ def play(role: str, settings: Settings, stop: threading.Event) -> int:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
+    """An event that SIGTERM and SIGINT set. For the main thread; the last call counts."""
+    stop, (noted, note) = threading.Event(), os.pipe()
+    os.set_blocking(note, False)
 
-    def on_signal(number: int, _: FrameType | None) -> None:
-        # Not here: the main thread may be interrupted while it holds the event's lock, and would wait for itself.
-        threading.Thread(target=stop.set, daemon=True).start()
+    def wait() -> None:
+        while os.read(noted, 1)[0] not in STOP_SIGNALS:
+            pass
+        stop.set()
 
+    # Not by handlers: a main thread that is about to wait for the event when the signal comes would never run them.
+    signal.set_wakeup_fd(note, warn_on_full_buffer=False)
     for number in STOP_SIGNALS:
-        signal.signal(number, on_signal)
+        signal.signal(number, _ignore)
+    threading.Thread(target=wait, name="signals", daemon=True).start()
     return stop
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """The signal is noted before this is called."""

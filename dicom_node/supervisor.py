@@ -1,52 +1,23 @@
-"""`dicom-node up`: the roles as children on one machine, each restarted when it dies.
+"""`dicom-node up`: the roles as children on one machine, each a fork of this process, each restarted when it dies."""
 
-A role is a fork of this process, which imports the roles' code: once for all of them, in memory that they share. That
-asks for a process without threads and without open connections, and this one has none.
-"""
-
-import gc
-import multiprocessing
-import os
 import pkgutil
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkProcess
-
-from setproctitle import setproctitle
+from functools import partial
+from multiprocessing.process import BaseProcess
 
 from dicom_node import logs
 from dicom_node.config import Settings
 from dicom_node.database import migrate, open_database
-from dicom_node.roles import ROLES, STOP_SIGNALS, play, roles_of, stop_on_signals
+from dicom_node.forks import LifeLine, fork
+from dicom_node.roles import ROLES, play, roles_of, stop_on_signals
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
 _HEALTHY_AFTER_S = 5.0
 _LOOK_EVERY_S = 0.1
 _TERM_TIMEOUT_S = 35.0
 
-_fork = multiprocessing.get_context("fork")
 _log = logs.get("supervisor")
-
-
-class LifeLine:
-    """A pipe that the supervisor holds open: it closes when the supervisor dies, however it dies, and the roles end."""
-
-    def __init__(self) -> None:
-        self._read_end, self._write_end = os.pipe()
-
-    def hold_on(self, stop: threading.Event) -> None:
-        """In a role: set the event when the supervisor is gone."""
-        os.close(self._write_end)
-        threading.Thread(target=self._wait, args=(stop,), daemon=True).start()
-
-    def _wait(self, stop: threading.Event) -> None:
-        os.read(self._read_end, 1)
-        stop.set()
 
 
 @dataclass
@@ -56,17 +27,14 @@ class Child:
     role: str
     settings: Settings
     life_line: LifeLine
-    process: ForkProcess | None = None
+    process: BaseProcess | None = None
     started_at: float = 0.0
     wait_s: float = _FIRST_WAIT_S
     not_before: float = field(default=0.0)
 
     def start(self) -> None:
         pkgutil.resolve_name(ROLES[self.role])
-        gc.freeze()  # what is there stays: collecting it in a child would copy its memory
-        self.process = _fork.Process(target=_be, args=(self.role, self.settings, self.life_line))
-        with _signals_held():
-            self.process.start()
+        self.process = fork(f"dicom-node {self.role}", self.life_line, partial(play, self.role, self.settings))
         self.started_at = time.monotonic()
         _log.info("role_started", kind=self.role, pid=self.process.pid)
 
@@ -117,22 +85,3 @@ def up(settings: Settings) -> int:
     for child in children:
         child.wait()
     return 0
-
-
-def _be(role: str, settings: Settings, life_line: LifeLine) -> None:
-    """What a child does."""
-    setproctitle(f"dicom-node {role}")
-    stop = stop_on_signals()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    life_line.hold_on(stop)
-    sys.exit(play(role, settings, stop))
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """A signal to stop reaches a new child when it has its own handlers: by those of its parent it would be lost."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

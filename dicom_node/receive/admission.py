@@ -1,7 +1,7 @@
 """Who may come in, and when there is room, before anything else is negotiated (PS3.8 9.3.4)."""
 
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple, cast
@@ -9,10 +9,10 @@ from typing import NamedTuple, cast
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.transport import AssociationServer
 
 from dicom_node.addresses import is_admitted
 from dicom_node.config import Settings
+from dicom_node.receive.listener import Listener, calling_ae_of
 from dicom_node.receive.refusals import Refusal, Refusals
 from dicom_node.storage import InstanceStore
 
@@ -96,37 +96,27 @@ def _reject(assoc: Association, rejection: Rejection, refusals: Refusals) -> Non
     assoc.kill()
     requestor = assoc.requestor
     words = "/".join(map(str, code))
-    refusals.tell(Refusal("association_refused", requestor.address, rejection.why, _calling_ae(assoc), words))
+    refusals.tell(Refusal("association_refused", requestor.address, rejection.why, calling_ae_of(assoc), words))
 
 
 def _judge_room(settings: Settings, store: InstanceStore, assoc: Association) -> Rejection | None:
-    server = cast(AssociationServer, assoc._server)  # None only where we ask for an association
-    callers = [_calling_ae(other) for other in _with_a_place(server.active_associations)]
+    callers = cast(Listener, assoc._server).callers()
     if len(callers) > settings.max_associations:
         return NO_PLACE
-    if callers.count(_calling_ae(assoc)) > settings.max_associations_per_peer:
+    if callers.count(calling_ae_of(assoc)) > settings.max_associations_per_peer:
         return NO_PLACE_FOR_THIS_AE
     return None if store.has_room() else NO_ROOM
-
-
-def _with_a_place(associations: Iterable[Association]) -> Iterable[Association]:
-    """Those that asked and were not turned away. Who has not asked yet takes no place from others."""
-    return (each for each in associations if each.requestor.primitive is not None and not each.is_rejected)
 
 
 def _caller(assoc: Association) -> Caller:
     request = _request(assoc)
     return Caller(
-        calling_ae=_calling_ae(assoc),
+        calling_ae=calling_ae_of(assoc),
         called_ae=request.called_ae_title.strip(),
         address=assoc.requestor.address,
         certificate_sha256=_certificate_sha256(assoc),
         application_context=str(request.application_context_name or "").rstrip("\0"),
     )
-
-
-def _calling_ae(assoc: Association) -> str:
-    return _request(assoc).calling_ae_title.strip()
 
 
 def _request(assoc: Association) -> A_ASSOCIATE:

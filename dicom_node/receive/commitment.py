@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import cast
 
 from pydicom.dataset import Dataset
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.events import Event
 from sqlmodel import Session, select
@@ -20,6 +19,7 @@ from dicom_node.lifecycle import advance, begin
 from dicom_node.models import Commitment
 from dicom_node.receive.header import silence_pydicom
 from dicom_node.receive.intake import Receiver
+from dicom_node.receive.listener import requestor_of
 from dicom_node.receive.normalized import (
     NO_SUCH_SOP_INSTANCE,
     PROCESSING_FAILURE,
@@ -93,11 +93,6 @@ def make_commitment_handler(receiver: Receiver) -> Callable[[Event], tuple[int, 
         return failure.status, None
 
     return on_n_action
-
-
-def requestor_of(assoc: Association) -> str:
-    """The other end of the connection, which names an association while it is open."""
-    return f"{assoc.requestor.address}:{assoc.requestor.port}"
 
 
 def references_to_json(references: Iterable[Reference]) -> str:

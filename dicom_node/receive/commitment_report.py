@@ -14,7 +14,6 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.status import code_to_category
-from pynetdicom.transport import ThreadedAssociationServer
 from sqlmodel import col, select
 
 from dicom_node import logs
@@ -29,11 +28,11 @@ from dicom_node.receive.commitment import (
     STORAGE_COMMITMENT,
     WELL_KNOWN_INSTANCE,
     references_from_json,
-    requestor_of,
 )
 from dicom_node.receive.commitment_result import CommitmentResult, examine, failures_to_json
 from dicom_node.receive.event_report import EventReport, context_for, falls_silent, send_event_report
 from dicom_node.receive.intake import Receiver
+from dicom_node.receive.listener import Listener, requestor_of
 from dicom_node.requestor import Requestor, opened
 from dicom_node.rounds import persist
 from dicom_node.states import CommitmentState
@@ -53,7 +52,7 @@ class Reporter:
 
     settings: Settings
     receiver: Receiver
-    server: ThreadedAssociationServer
+    server: Listener
     stop: threading.Event = field(default_factory=threading.Event)  # set: put back what is under way
     claiming: threading.Lock = field(default_factory=threading.Lock)
 
@@ -105,9 +104,11 @@ def _claim(reporter: Reporter) -> Commitment | None:
         return None
     served = select(Commitment.calling_ae).where(Commitment.state == CommitmentState.SENDING)
     of_others = col(Commitment.calling_ae).not_in(served)
+    # The process that has its association can tell on that.
+    ours_to_tell = col(Commitment.requestor).not_in(reporter.server.elsewhere())
     # One after the other: on PostgreSQL, claims at the same time do not see each other.
     with reporter.claiming, reporter.receiver.sessions.begin() as session:
-        return claim(session, Commitment, of_others, now=reporter.receiver.clock(), lease_s=_LEASE_S)
+        return claim(session, Commitment, of_others, ours_to_tell, now=reporter.receiver.clock(), lease_s=_LEASE_S)
 
 
 def _settle(reporter: Reporter, commitment: Commitment, end: _End) -> None:

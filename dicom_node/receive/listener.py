@@ -1,4 +1,4 @@
-"""pynetdicom's server, repaired: nobody who is silent blocks the port or fills it; a backlog, quiet errors, an end."""
+"""pynetdicom's server, repaired: nobody who is silent blocks the port or fills it; quiet errors, an end."""
 
 import socket
 import ssl
@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from socketserver import TCPServer
-from typing import Any
+from typing import Any, cast
 
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node import logs
 from dicom_node.audit import AuditTrail
+from dicom_node.receive.places import Place
+from dicom_node.receive.port import Port
 from dicom_node.receive.rate_limit import RateLimit
 from dicom_node.receive.refusals import Refusal, Refusals
 from dicom_node.tls import words_of
@@ -29,13 +33,13 @@ _log = logs.get("listener")
 class Listener(ThreadedAssociationServer):
     """Accepts at once; shakes hands in the connection's own thread, so that a silent client holds up nobody else."""
 
-    request_queue_size = 1024  # pynetdicom's 5 drops connections of a busy minute
     daemon_threads = True
     on_turn: Callable[[], object] = staticmethod(lambda: None)  # called twice a second while it accepts
 
     def __init__(
         self,
         *arguments: Any,
+        port: Port,
         secure: Callable[[], ssl.SSLContext] | None,
         max_associations_per_s: int,
         trail: AuditTrail,
@@ -43,6 +47,7 @@ class Listener(ThreadedAssociationServer):
         **named: Any,
     ) -> None:
         """secure: gives the TLS context of the next connection. None: no TLS."""
+        self._port = port
         self._secure = secure
         self._rate = RateLimit(max_associations_per_s, burst=max_associations_per_s)
         self.trail = trail
@@ -51,6 +56,29 @@ class Listener(ThreadedAssociationServer):
         self._shaking: Counter[str] = Counter()  # by sender: in the TLS handshake, not an association yet
         super().__init__(*arguments, **named)
         trail.started()
+
+    def callers(self) -> list[str]:
+        """The calling AE title of each association that has a place, in all processes that receive."""
+        own = self._own()
+        return [each.calling_ae for each in (*own, *self._port.exchange(own))]
+
+    def elsewhere(self) -> list[str]:
+        """The other ends of the associations that other processes have."""
+        return [each.requestor for each in self._port.exchange(self._own())]
+
+    def server_bind(self) -> None:
+        """The socket is bound, and listens; it is not for this process alone."""
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = self._port.listening
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """It is active."""
+
+    def server_close(self) -> None:
+        """Leave the port to other processes: pynetdicom's shuts it down for all."""
+        self._port.close()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Before anything is paid for: a thread, a handshake, an association."""
@@ -72,6 +100,7 @@ class Listener(ThreadedAssociationServer):
 
     def service_actions(self) -> None:
         """Without pynetdicom's: it collects garbage here, which stops every association."""
+        self._port.exchange(self._own())  # who is gone has no place any more
         self.on_turn()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -83,6 +112,11 @@ class Listener(ThreadedAssociationServer):
         TCPServer.shutdown(self)
         self.server_close()
         self.trail.stopped()
+
+    def _own(self) -> list[Place]:
+        """Of those that asked and were not turned away. Who has not asked yet takes no place from others."""
+        asked = (each for each in self.active_associations if each.requestor.primitive and not each.is_rejected)
+        return [Place(calling_ae_of(each), requestor_of(each)) for each in asked]
 
     def _why_not(self, sender: str) -> str:
         if not self._rate.allows(sender):
@@ -118,6 +152,16 @@ class Listener(ThreadedAssociationServer):
 def bound_port(server: ThreadedAssociationServer) -> int:
     """The port in use, also when any free one was asked for."""
     return server.server_address[1]
+
+
+def calling_ae_of(assoc: Association) -> str:
+    """As it asked. Raises AttributeError unless it did."""
+    return cast(A_ASSOCIATE, assoc.requestor.primitive).calling_ae_title.strip()
+
+
+def requestor_of(assoc: Association) -> str:
+    """The other end of the connection, which names an association while it is open."""
+    return f"{assoc.requestor.address}:{assoc.requestor.port}"
 
 
 @lru_cache(maxsize=1024)

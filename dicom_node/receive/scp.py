@@ -1,21 +1,25 @@
 """The Storage SCP: C-STORE answers 0x0000 after the file is fsynced and its row committed (PS3.4 B.2.3)."""
 
 import gc
+import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event
 from pynetdicom.transport import RequestHandler
+from sqlalchemy import Engine
 
 from dicom_node import logs
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.errors import Permanent
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment
 from dicom_node.orphans import take_over
@@ -29,7 +33,9 @@ from dicom_node.receive.digests import Digests
 from dicom_node.receive.hints import UNCOMPRESSED, hint_sop_classes, make_hint_handlers
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.receive.listener import Listener, bound_port
+from dicom_node.receive.port import Port, open_port
 from dicom_node.receive.refusals import Refusals
+from dicom_node.receive.siblings import siblings
 from dicom_node.receive.transfers import TransferBook
 from dicom_node.receive.whole_object import keep_whole
 from dicom_node.retention.rounds import Retention
@@ -49,32 +55,64 @@ _log = logs.get("scp")
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """The role: receive until told to stop."""
+    """The role: receive until told to stop, with as many processes as the settings say."""
     engine = open_database(settings)
     require_current_schema(engine)
-    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    receiver = Receiver(store, Sessions(engine), utc_now)
-    look_over_files(receiver)
+    look_over_files(_receiver(settings, engine))
+    engine.dispose()  # a connection is not for two processes
     _freeze_what_was_imported()
-    server = start_server(settings, receiver)
-    _log.info("listening", port=bound_port(server))
-    digests = Digests(receiver)
-    reporter = Reporter(settings, receiver, server, stop)
-    lock = take_over(engine, receiver.sessions, settings, utc_now(), Commitment)
+    port = open_port(settings)
+    with siblings(settings.receive_processes - 1, partial(_receive_beside, settings, port)) as require_them:
+        _receive_first(settings, port, require_them, stop)
+
+
+def _receive_first(settings: Settings, port: Port, require_siblings: Callable[[], None], stop: threading.Event) -> None:
+    """And do what is done once, however many receive."""
     pulse = Pulse()
-    server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
     digested = partial(pulse.beat, "digests", longest_s=_LONGEST_DIGEST_S)
-    works = {
-        "digests": lambda: digests.fill(stop, digested),
-        **lanes(reporter),
-        "retention": Retention(settings, receiver, server.trail).go_round,
-    }
-    try:
+    with _receiving(settings, port, pulse) as (receiver, server):
+        digests = Digests(receiver)
+        works = {
+            "siblings": require_siblings,
+            "digests": lambda: digests.fill(stop, digested),
+            **lanes(Reporter(settings, receiver, server, stop)),
+            "retention": Retention(settings, receiver, server.trail).go_round,
+        }
         with beating("scp", receiver.sessions, pulse):
             together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_LONGEST_COMMITMENT_S))
+
+
+def _receive_beside(settings: Settings, port: Port, process: int, stop: threading.Event) -> None:
+    """Raises Permanent when it is not well: nobody asks it how it is."""
+    pulse = Pulse()
+
+    def require_well() -> None:
+        if fault := pulse.fault():
+            raise Permanent(fault)
+
+    with _receiving(settings, port.of(process), pulse) as (receiver, server):
+        works = {"health": require_well, **lanes(Reporter(settings, receiver, server, stop))}
+        together(settings.poll_interval_s, stop, works)
+
+
+@contextmanager
+def _receiving(settings: Settings, port: Port, pulse: Pulse) -> Iterator[tuple[Receiver, Listener]]:
+    engine = open_database(settings)
+    receiver = _receiver(settings, engine)
+    lock = take_over(engine, receiver.sessions, settings, utc_now(), Commitment)
+    server = start_server(settings, receiver, port)
+    server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
+    _log.info("listening", port=bound_port(server), pid=os.getpid())
+    try:
+        yield receiver, server
     finally:
         lock.close()
         server.shutdown()
+
+
+def _receiver(settings: Settings, engine: Engine) -> Receiver:
+    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
+    return Receiver(store, Sessions(engine), utc_now)
 
 
 def _freeze_what_was_imported() -> None:
@@ -84,8 +122,8 @@ def _freeze_what_was_imported() -> None:
     gc.collect()  # the interval grows with what the last collection found
 
 
-def start_server(settings: Settings, receiver: Receiver) -> Listener:
-    """Bind the port and serve in a thread of its own."""
+def start_server(settings: Settings, receiver: Receiver, port: Port | None = None) -> Listener:
+    """Serve in a thread of its own, on the port of the settings unless it is open already."""
     # Any storage class, also private and future ones: a refusal makes many a PACS fail the whole job.
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.LOG_HANDLER_LEVEL = "none"
@@ -104,6 +142,7 @@ def start_server(settings: Settings, receiver: Receiver) -> Listener:
         (settings.host, settings.port),
         evt_handlers=handlers,
         server_class=Listener,
+        port=port or open_port(settings),
         secure=RenewingContext(settings.tls, server_context).current if settings.tls else None,
         max_associations_per_s=settings.max_associations_per_s,
         trail=trail,

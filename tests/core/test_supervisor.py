@@ -92,3 +92,18 @@ def test_a_role_without_a_schema_says_what_to_do(tmp_path: Path) -> None:
     with started(tmp_path, "sweep") as role:
         assert role.wait(60) == 1
     assert "run `dicom-node migrate`" in (tmp_path / "log").read_text()
+
+
+def test_a_signal_that_another_thread_hears_stops_the_role_too() -> None:
+    """A main thread that waits is not woken by it, and would run no handler."""
+    code = """
+import signal, threading
+from dicom_node.roles import stop_on_signals
+stop, there = stop_on_signals(), threading.Event()
+other = threading.Thread(target=there.wait, daemon=True)
+other.start()
+signal.pthread_kill(other.ident, signal.SIGTERM)
+print(stop.wait(20))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "True\n"

@@ -37,7 +37,7 @@ GROUPS = {"peers", "completeness", "sources", "pacs", "ris", "hl7_paths"}
 # No business of a peer: secrets, folders, and how the node works inside.
 LEFT_OUT = {
     "data_dir", "database_url", "broker_url", "model_dir", "accept_research_only_terms", "receive_path",
-    "inference_timeout_s", "inference_threads", "max_job_attempts", "poll_interval_s", "log_level",
+    "receive_processes", "inference_timeout_s", "inference_threads", "max_job_attempts", "poll_interval_s", "log_level",
     "page_plain_http", "page_idle_s", "metrics_token", "page_url", "http_published_at", "oidc", "audit_syslog",
     "traces_endpoint", "retention", "notify", "alarms", "rules_file", "database_password", "http_proxies",
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""The receiver alone under kill -9: every object answered with Success is there, byte for byte, with its row."""
+"""The receiver alone under kill -9: every object answered with Success is there, byte for byte, with its row.
+
+As one process, and as several on one port, of which any is killed.
+"""
 
 import os
 import random
@@ -6,9 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from operator import itemgetter
+from pathlib import Path
 
 import pytest
 from films import dx_bytes, gradient
@@ -37,9 +43,10 @@ _ROLE = [sys.executable, "-m", "dicom_node"]
 class Scp:
     """The scp role as a process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, processes: int = 1) -> None:
         self.port, self.log = free_port(), settings.data_dir / "scp.log"
         own = {"DATA_DIR": str(settings.data_dir), "PORT": str(self.port), "MIN_FREE_BYTES": "0"}
+        own["RECEIVE_PROCESSES"] = str(processes)
         self._environment = {**os.environ, **{f"DICOM_NODE_{key}": value for key, value in own.items()}}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,9 +56,12 @@ class Scp:
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)
         wait_until(self._listens, "the receiver listens", timeout_s=_START_S)
 
-    def kill(self) -> None:
+    def kill(self, choose: Callable[[list[int]], int] = itemgetter(0)) -> None:
+        """One of its processes, by default the first, upon which all end."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
+            siblings = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            with suppress(FileNotFoundError, ProcessLookupError):
+                os.kill(choose([self._process.pid, *map(int, siblings.read_text().split())]), signal.SIGKILL)
             self._process.wait(LONG_S)
 
     def _listens(self) -> bool:
@@ -76,12 +86,13 @@ def keep_sending(scp: Scp, name: int, stop: threading.Event, acknowledged: dict[
         stop.wait(0.05)
 
 
-def test_what_was_acknowledged_survives_every_kill(settings: Settings) -> None:
+@pytest.mark.parametrize("processes", [1, 3])
+def test_what_was_acknowledged_survives_every_kill(settings: Settings, processes: int) -> None:
     engine = open_database(settings)
     subprocess.run(
         [*_ROLE, "migrate"], env={**os.environ, "DICOM_NODE_DATA_DIR": str(settings.data_dir)}, check=True, timeout=300
     )
-    scp, stop, chance = Scp(settings), threading.Event(), random.Random(20_261_125)
+    scp, stop, chance = Scp(settings, processes), threading.Event(), random.Random(20_261_125)
     acknowledged: dict[str, str] = {}
     for name in range(1, SENDERS + 1):
         threading.Thread(target=keep_sending, args=(scp, name, stop, acknowledged), daemon=True).start()
@@ -91,7 +102,7 @@ def test_what_was_acknowledged_survives_every_kill(settings: Settings) -> None:
             at_least = len(acknowledged) + 1
             wait_until(lambda: len(acknowledged) >= at_least, "something is received", _START_S)  # noqa: B023
             stop.wait(chance.uniform(0.0, 0.5))
-            scp.kill()
+            scp.kill(chance.choice)
     finally:
         stop.set()
         scp.kill()
