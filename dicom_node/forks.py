@@ -63,7 +63,12 @@ def _be(name: str, life_line: LifeLine, work: Work, orphaned: Callable[[Event], 
     stop = stop_on_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     life_line.hold_on(partial(orphaned, stop))
-    sys.exit(work(stop))
+    try:
+        status = work(stop)
+    except Exception:  # noqa: BLE001  multiprocessing would print it, values and all; the hook gives places alone
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    sys.exit(status)
 
 
 @contextmanager

@@ -106,9 +106,15 @@ def _claim(reporter: Reporter) -> Commitment | None:
     of_others = col(Commitment.calling_ae).not_in(served)
     # The process that has its association can tell on that.
     ours_to_tell = col(Commitment.requestor).not_in(reporter.server.elsewhere())
-    # One after the other: on PostgreSQL, claims at the same time do not see each other.
+    # One after the other, in this process: on PostgreSQL, claims at the same time do not see each other.
     with reporter.claiming, reporter.receiver.sessions.begin() as session:
-        return claim(session, Commitment, of_others, ours_to_tell, now=reporter.receiver.clock(), lease_s=_LEASE_S)
+        commitment = claim(
+            session, Commitment, of_others, ours_to_tell, now=reporter.receiver.clock(), lease_s=_LEASE_S
+        )
+        if commitment is not None and commitment.requestor in reporter.server.elsewhere():  # who came meanwhile
+            session.rollback()
+            return None
+        return commitment
 
 
 def _settle(reporter: Reporter, commitment: Commitment, end: _End) -> None:

@@ -105,10 +105,14 @@ class Intake:
         """The ids of the records' rows, when these are on the disk, as the files are."""
         with self._receiver.sessions.transaction() as connection:
             catalog = Catalog(connection, self._files)
-            registered = [
-                catalog.register(each.header, each.stored, calling_ae=each.calling_ae, now=self._receiver.clock())
-                for each in records
-            ]
+            # Always in the same order: two processes that lock the same studies must not wait for each other.
+            results = {
+                id(each): catalog.register(
+                    each.header, each.stored, calling_ae=each.calling_ae, now=self._receiver.clock()
+                )
+                for each in sorted(records, key=_lock_order)
+            }
+            registered = [results[id(each)] for each in records]
             for record, result in zip(records, registered, strict=True):
                 if result.is_new:
                     record.unfinished.keep()  # before the commit: if that is cut short, who knows what was committed
@@ -123,6 +127,11 @@ class Intake:
                 _log.info("study_comes", study=each.study_id, calling_ae=record.calling_ae)
         while len(self._told) > _STUDIES_TOLD:
             del self._told[next(iter(self._told))]
+
+
+def _lock_order(record: Record) -> tuple[str, str, str]:
+    header = record.header
+    return header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid
 
 
 def files_of(store: InstanceStore) -> Files:

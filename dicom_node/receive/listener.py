@@ -59,12 +59,13 @@ class Listener(ThreadedAssociationServer):
 
     def callers(self) -> list[str]:
         """The calling AE title of each association that has a place, in all processes that receive."""
-        own = self._own()
-        return [each.calling_ae for each in (*own, *self._port.exchange(own))]
+        own, others = self._port.exchange(self._own)
+        return [each.calling_ae for each in (*own, *others)]
 
     def elsewhere(self) -> list[str]:
         """The other ends of the associations that other processes have."""
-        return [each.requestor for each in self._port.exchange(self._own())]
+        _, others = self._port.exchange(self._own)
+        return [each.requestor for each in others]
 
     def server_bind(self) -> None:
         """The socket is bound, and listens; it is not for this process alone."""
@@ -74,7 +75,7 @@ class Listener(ThreadedAssociationServer):
         self.server_address = self.socket.getsockname()
 
     def server_activate(self) -> None:
-        """It is active."""
+        """It listens since it was bound."""
 
     def server_close(self) -> None:
         """Leave the port to other processes: pynetdicom's shuts it down for all."""
@@ -100,7 +101,7 @@ class Listener(ThreadedAssociationServer):
 
     def service_actions(self) -> None:
         """Without pynetdicom's: it collects garbage here, which stops every association."""
-        self._port.exchange(self._own())  # who is gone has no place any more
+        self._port.exchange(self._own)  # who is gone has no place any more
         self.on_turn()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -5,8 +5,9 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from typing import NamedTuple
 
 
@@ -24,17 +25,21 @@ class Places:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
+        self._file = _nameless_file()
         self._lock = threading.Lock()
 
-    def exchange(self, process: int, own: Sequence[Place]) -> list[Place]:
-        """Say which places this process has given, and hear which the others have."""
+    def exchange(self, process: int, count_own: Callable[[], Sequence[Place]]) -> tuple[list[Place], list[Place]]:
+        """Say which places this process has given, and hear which the others have: its own, theirs.
+
+        count_own: asked while nobody else speaks, or what is said last could be older than what was said before.
+        """
         key = str(process)
         with self._alone() as known:
+            own = list(count_own())
             others = [Place(*each) for name, places in known.items() if name != key for each in places]
             if known.get(key, []) != [list(each) for each in own]:
                 self._write({**known, key: own})
-        return others
+        return own, others
 
     def close(self) -> None:
         self._file.close()
@@ -61,3 +66,11 @@ class Places:
         content = json.dumps(known).encode()
         os.ftruncate(self._file.fileno(), len(content))
         os.pwrite(self._file.fileno(), content, 0)
+
+
+def _nameless_file() -> FileIO:
+    """In memory, where the system has that: a full disk is no reason to hang up on who asks."""
+    if hasattr(os, "memfd_create"):
+        return FileIO(os.memfd_create("places"), "r+")
+    with tempfile.TemporaryFile() as file:
+        return FileIO(os.dup(file.fileno()), "r+")

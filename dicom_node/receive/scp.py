@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -62,7 +62,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     engine.dispose()  # a connection is not for two processes
     _freeze_what_was_imported()
     port = open_port(settings)
-    with siblings(settings.receive_processes - 1, partial(_receive_beside, settings, port)) as require_them:
+    with siblings(settings.receive_processes - 1, partial(_receive_beside, settings, port), stop) as require_them:
         _receive_first(settings, port, require_them, stop)
 
 
@@ -92,22 +92,21 @@ def _receive_beside(settings: Settings, port: Port, process: int, stop: threadin
 
     with _receiving(settings, port.of(process), pulse) as (receiver, server):
         works = {"health": require_well, **lanes(Reporter(settings, receiver, server, stop))}
-        together(settings.poll_interval_s, stop, works)
+        together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_LONGEST_COMMITMENT_S))
 
 
 @contextmanager
 def _receiving(settings: Settings, port: Port, pulse: Pulse) -> Iterator[tuple[Receiver, Listener]]:
     engine = open_database(settings)
     receiver = _receiver(settings, engine)
-    lock = take_over(engine, receiver.sessions, settings, utc_now(), Commitment)
-    server = start_server(settings, receiver, port)
-    server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
-    _log.info("listening", port=bound_port(server), pid=os.getpid())
-    try:
-        yield receiver, server
-    finally:
-        lock.close()
-        server.shutdown()
+    with closing(take_over(engine, receiver.sessions, settings, utc_now(), Commitment)):
+        server = start_server(settings, receiver, port)
+        server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
+        _log.info("listening", port=bound_port(server), pid=os.getpid())
+        try:
+            yield receiver, server
+        finally:
+            server.shutdown()
 
 
 def _receiver(settings: Settings, engine: Engine) -> Receiver:

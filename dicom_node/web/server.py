@@ -4,6 +4,8 @@ import asyncio
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -36,7 +38,7 @@ def listen(settings: Settings) -> socket.socket:
 
 def serve(app: FastAPI, settings: Settings, *, listening: socket.socket, stop: threading.Event) -> None:
     """Answer requests until told to stop; what is being received then may end."""
-    server = uvicorn.Server(_config(app, settings))
+    server = _Server(_config(app, settings))
 
     def end() -> None:
         stop.wait()
@@ -44,6 +46,14 @@ def serve(app: FastAPI, settings: Settings, *, listening: socket.socket, stop: t
 
     threading.Thread(target=end, name="web-stop", daemon=True).start()
     server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's takes a signal that comes when it is told to stop for a second one, and hangs up on everybody."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:

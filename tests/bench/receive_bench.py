@@ -12,6 +12,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ from sender import Sending, send_all  # noqa: E402
 
 Runs = dict[tuple[str, int, str], list[Sending]]  # by kind, associations, receiver; one for each repetition
 DOCUMENT = Path(__file__).parents[2] / "deploy" / "receiving.md"
+_MOST_WRITTEN = 4_000_000_000  # bytes, by one run and what is on its way
+_REMOVED_FOR_GOOD_S = 90.0
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
 
@@ -56,12 +59,14 @@ def _options() -> argparse.Namespace:
 
 def _measure(options: argparse.Namespace, scratch: Path) -> Runs:
     objects = {kind: make_objects(kind, scratch / kind) for kind in options.kinds}
+    (scratch / "out").mkdir()
     runs: Runs = defaultdict(list)
     for repetition in range(options.repetitions):
         for kind in options.kinds:
             for associations in options.associations:
                 for name in random.sample(options.receivers, len(options.receivers)):
-                    sending = _one(name, objects[kind], associations, scratch / "out" / name)
+                    folder = scratch / "out" / f"{name}-{kind}-{associations}-{repetition}"
+                    sending = _one(name, objects[kind], associations, folder)
                     runs[kind, associations, name].append(sending)
                     print(
                         f"{repetition} {kind} {associations} {name:12} {sending.megabytes_per_s:7.0f} MB/s", flush=True
@@ -70,12 +75,25 @@ def _measure(options: argparse.Namespace, scratch: Path) -> Runs:
 
 
 def _one(name: str, objects: list[SentObject], associations: int, folder: Path) -> Sending:
+    """In a new folder, which stays: ext4 is slow to make files for minutes after others were removed."""
+    if shutil.disk_usage(folder.parent).free < _MOST_WRITTEN:
+        shutil.rmtree(folder.parent)
+        time.sleep(_REMOVED_FOR_GOOD_S)
+        folder.parent.mkdir()
     with running(name, folder) as port:
         send_all(port, objects[:1], 1)
         os.sync()
         sending = send_all(port, objects[1:], associations)
-    shutil.rmtree(folder)
+    _drop_pages(folder)
     return sending
+
+
+def _drop_pages(folder: Path) -> None:
+    """The next run takes memory that is there: a virtual machine's is slow when it is first written to."""
+    os.sync()
+    for file in filter(Path.is_file, folder.rglob("*")):
+        with file.open("rb") as content:
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _table(options: argparse.Namespace, runs: Runs) -> str:

@@ -107,3 +107,18 @@ print(stop.wait(20))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "True\n"
+
+
+def test_what_a_fork_breaks_with_is_told_by_places_not_by_values() -> None:
+    code = """
+from dicom_node import logs
+from dicom_node.forks import LifeLine, fork
+logs.configure("scp", "INFO")
+def work(stop):
+    raise KeyError("CANARY")
+process = fork("child", LifeLine(), work)
+process.join()
+print(process.exitcode)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, "KeyError" in done.stderr, "CANARY" in done.stderr) == ("1\n", True, False)

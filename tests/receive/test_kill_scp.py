@@ -62,7 +62,7 @@ class Scp:
             siblings = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
             with suppress(FileNotFoundError, ProcessLookupError):
                 os.kill(choose([self._process.pid, *map(int, siblings.read_text().split())]), signal.SIGKILL)
-            self._process.wait(LONG_S)
+            self._process.wait(3 * LONG_S)  # where a sibling was killed, the others end in good order
 
     def _listens(self) -> bool:
         with suppress(OSError), RawPeer(self.port):

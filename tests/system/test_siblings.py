@@ -40,6 +40,7 @@ def role(settings: Settings, engine: Engine, tmp_path: Path) -> Iterator[Role]:
 
 
 def test_all_of_them_receive_and_nothing_is_lost_or_doubled(role: Role, settings: Settings, sessions: Sessions) -> None:
+    _siblings(role)
     numbers, together = count(), threading.Barrier(SENDERS)
 
     def send(_: int) -> list[str]:
