@@ -54,8 +54,8 @@ bench-receive: $(VENV)/installed-dev peers  ## Receiving beside DCMTK, Orthanc a
 conformance: $(VENV)/installed  ## deploy/conformance.md anew, from the code and the default settings
 	cd "$$(mktemp -d)" && env --ignore-environment $(CURDIR)/$(BIN)/dicom-node conformance --output $(CURDIR)/deploy/conformance.md
 
-phantom-model: $(VENV)/installed-dev  ## Train the model that ships, from nothing, and score it: an hour or two on two cores
-	$(BIN)/python -m workers.phantom.dataset var/phantom/films --films 6500
+phantom-model: $(VENV)/installed-dev  ## Train the model that ships, from nothing, and score it: about an hour on two cores
+	$(BIN)/python -m workers.phantom.dataset var/phantom/films --films 13000
 	OMP_NUM_THREADS=2 $(BIN)/python -m workers.training.run var/phantom/films var/phantom/run --preset phantom
 	$(BIN)/python -m workers.phantom.score var/phantom/run/model
 

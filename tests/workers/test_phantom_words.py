@@ -22,6 +22,18 @@ def test_equal_cases_give_equal_words() -> None:
     assert write_findings(draw_case(5)) == write_findings(CASES[5])
 
 
+def test_a_report_keeps_to_one_manner_of_speaking() -> None:
+    """What else it says must not change how it says it: a model would have to guess."""
+    manners = {
+        ("The heart is normal in size", "The lungs are clear", "The bones are intact."),
+        ("The cardiac silhouette is normal in size", "The lungs are well expanded", "No acute osseous abnormality"),
+        ("Heart size is normal", "Both lungs are clear", "Visualized osseous structures"),
+    }
+    for report in (write_findings(Case(seed)) for seed in range(60)):
+        assert [sum(each in report for each in manner) for manner in manners].count(3) == 1
+        assert sum(each in report for manner in manners for each in manner) == 3
+
+
 def test_vocabulary_is_small_and_reports_are_short() -> None:
     reports = [write_findings(case) for case in CASES]
 

@@ -3,6 +3,7 @@
 The question asked is answered first; then devices, heart, lungs, pleura and bones. Sizes are words, never centimetres.
 """
 
+import operator
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,9 @@ _ASKED = {
     "tube": Kind.TUBE,
     "nodule": Kind.NODULE,
 }
-_PRESENT = {
+# One for each manner of speaking; where they can, a manner's words for yes and no begin alike.
+_Wordings = tuple[str, str, str]
+_PRESENT: dict[Kind, _Wordings] = {
     Kind.EFFUSION: (
         "There is a {size} {side} pleural effusion.",
         "A {size} {side} pleural effusion is present.",
@@ -41,8 +44,8 @@ _PRESENT = {
     ),
     Kind.CARDIOMEGALY: (
         "The heart is enlarged.",
-        "There is cardiomegaly.",
         "The cardiac silhouette is enlarged.",
+        "There is cardiomegaly.",
     ),
     Kind.FRACTURE: (
         "There are displaced {side} rib fractures.",
@@ -50,64 +53,84 @@ _PRESENT = {
         "Several {side} ribs show displaced fractures.",
     ),
     Kind.PACEMAKER: (
-        "A {side} chest wall pacemaker is in place with leads in the heart.",
         "There is a {side} pacemaker with its leads in the expected position.",
+        "A {side} chest wall pacemaker is in place with leads in the heart.",
         "{side} pacemaker is noted.",
     ),
     Kind.TUBE: (
-        "An endotracheal tube ends above the carina.",
-        "The endotracheal tube tip is in standard position above the carina.",
+        "There is an endotracheal tube that ends above the carina.",
+        "An endotracheal tube tip is in standard position above the carina.",
         "Endotracheal tube is in appropriate position.",
     ),
     Kind.DEXTROCARDIA: (
         "The heart and stomach bubble lie on the right, as in dextrocardia or a mirrored film.",
-        "There is dextrocardia, or the film is mirrored.",
         "The cardiac apex points to the right, consistent with dextrocardia or a mirrored film.",
+        "There is dextrocardia, or the film is mirrored.",
     ),
 }
-_BILATERAL = {
-    Kind.EFFUSION: ("There are {size} bilateral pleural effusions.", "{size} bilateral pleural effusions are present.")
-}
-_UNEQUAL = "There are bilateral pleural effusions, {size} on the {side} and {other_size} on the {other_side}."
-_ABSENT = {
-    Kind.EFFUSION: ("No pleural effusion.", "There is no pleural effusion."),
-    Kind.PNEUMOTHORAX: ("No pneumothorax.", "There is no pneumothorax.", "No pneumothorax is seen."),
-    Kind.CONSOLIDATION: ("No focal consolidation.", "There is no focal consolidation."),
-}
-_NORMAL_SIZE = ("The heart is normal in size.", "Heart size is normal.")
-_NORMAL_HEART = (*_NORMAL_SIZE, "The cardiomediastinal silhouette is normal.")
-_IN_CHEST = {Kind.NODULE, Kind.EFFUSION, Kind.PNEUMOTHORAX}  # with one of these the lungs are not just "clear"
-_ANSWERS = {
-    Kind.EFFUSION: ("No pleural effusion is seen.", "There is no evidence of pleural effusion."),
-    Kind.PNEUMOTHORAX: ("No pneumothorax is seen.", "There is no evidence of pneumothorax."),
-    Kind.CONSOLIDATION: ("No evidence of pneumonia.", "There is no consolidation to suggest pneumonia."),
-    Kind.NODULE: ("No pulmonary nodule is seen.", "There is no evidence of a lung nodule."),
-    Kind.FRACTURE: ("No rib fracture is seen.", "There is no evidence of rib fracture."),
-    Kind.TUBE: ("No endotracheal tube is seen.", "There is no endotracheal tube."),
-}
-_CLEAR = ("The lungs are clear.", "The lungs are well expanded and clear.", "Both lungs are clear.")
-_NEITHER = (
-    "No pleural effusion or pneumothorax.",
-    "There is no pleural effusion or pneumothorax.",
-    "No pneumothorax or pleural effusion is seen.",
+_BILATERAL: _Wordings = (
+    "There are {size} bilateral pleural effusions.",
+    "{size} bilateral pleural effusions are present.",
+    "{size} bilateral pleural effusions blunt the costophrenic angles.",
 )
-_INTACT = ("The bones are intact.", "No acute osseous abnormality.", "Visualized osseous structures are unremarkable.")
+_UNEQUAL = "There are bilateral pleural effusions, {size} on the {side} and {other_size} on the {other_side}."
+_ABSENT: dict[Kind, _Wordings] = {
+    Kind.EFFUSION: ("There is no pleural effusion.", "No pleural effusion is seen.", "No pleural effusion."),
+    Kind.PNEUMOTHORAX: ("There is no pneumothorax.", "No pneumothorax is seen.", "No pneumothorax."),
+    Kind.CONSOLIDATION: ("There is no focal consolidation.", "No consolidation is seen.", "No focal consolidation."),
+}
+_NORMAL_SIZE: _Wordings = (
+    "The heart is normal in size.",
+    "The cardiac silhouette is normal in size.",
+    "Heart size is normal.",
+)
+_IN_CHEST = {Kind.NODULE, Kind.EFFUSION, Kind.PNEUMOTHORAX}  # with one of these the lungs are not just "clear"
+_ANSWERS: dict[Kind, _Wordings] = {
+    Kind.EFFUSION: (
+        "There is no evidence of pleural effusion.",
+        "No pleural effusion is seen.",
+        "No pleural effusion.",
+    ),
+    Kind.PNEUMOTHORAX: ("There is no evidence of pneumothorax.", "No pneumothorax is seen.", "No pneumothorax."),
+    Kind.CONSOLIDATION: (
+        "There is no consolidation to suggest pneumonia.",
+        "No pneumonia is seen.",
+        "No evidence of pneumonia.",
+    ),
+    Kind.NODULE: ("There is no evidence of a lung nodule.", "No pulmonary nodule is seen.", "No pulmonary nodule."),
+    Kind.FRACTURE: ("There is no evidence of rib fracture.", "No rib fracture is seen.", "No rib fracture."),
+    Kind.TUBE: ("There is no endotracheal tube.", "No endotracheal tube is seen.", "No endotracheal tube."),
+}
+_CLEAR: _Wordings = ("The lungs are clear.", "The lungs are well expanded and clear.", "Both lungs are clear.")
+_NEITHER: _Wordings = (
+    "There is no pleural effusion or pneumothorax.",
+    "No pleural effusion or pneumothorax is seen.",
+    "No pleural effusion or pneumothorax.",
+)
+_INTACT: _Wordings = (
+    "The bones are intact.",
+    "No acute osseous abnormality is seen.",
+    "Visualized osseous structures are unremarkable.",
+)
 _ORDER = (
     Kind.TUBE, Kind.PACEMAKER, Kind.DEXTROCARDIA, Kind.CARDIOMEGALY, Kind.CONSOLIDATION, Kind.NODULE, Kind.EFFUSION,
     Kind.PNEUMOTHORAX, Kind.FRACTURE,
 )  # fmt: skip
 
-_Choose = Callable[[Sequence[str]], str]
+_Choose = Callable[[_Wordings], str]
 
 
 def write_findings(case: Case) -> str:
     """Four to eight sentences that name every finding with its side and deny the important ones that are absent.
 
-    Equal cases give equal words. Raises ValueError for a lateral film, of which no report is drafted.
+    Equal cases give equal words. A report keeps to one manner of speaking, as its radiologist does: after the first
+    sentence a model need not guess wordings any more, only findings.
+    Raises ValueError for a lateral film, of which no report is drafted.
     """
     if case.view is View.LATERAL:
         raise ValueError(f"case {case.seed} is a lateral film, expected a frontal one")
-    choose = random.Random(f"words {case.seed}").choice
+    manner = random.Random(f"words {case.seed}").randrange(3)
+    choose: _Choose = operator.itemgetter(manner)
     asked = _find_asked(case.indication)
     first = [] if asked is None else [_answer(asked, case, choose)]
     order = [kind for kind in _ORDER if kind is not asked]
@@ -132,7 +155,7 @@ def _describe(order: Sequence[Kind], asked: Kind | None, case: Case, choose: _Ch
         if kind in case.kinds:
             yield _affirm(kind, case, choose)
         elif kind is Kind.CARDIOMEGALY:
-            yield choose(_NORMAL_SIZE if Kind.DEXTROCARDIA in case.kinds else _NORMAL_HEART)
+            yield choose(_NORMAL_SIZE)
         elif kind is Kind.CONSOLIDATION:
             yield choose(_CLEAR if case.kinds.isdisjoint(_IN_CHEST) else _ABSENT[kind])
         elif kind in (Kind.EFFUSION, Kind.PNEUMOTHORAX) and not is_dry:
@@ -150,7 +173,7 @@ def _affirm(kind: Kind, case: Case, choose: _Choose) -> str:
     if len(found) == 1:
         return choose(_PRESENT[kind]).format(side=found[0].side, zone=found[0].zone, size=_name_size(found[0]))
     if len(sizes) == 1:
-        return choose(_BILATERAL[kind]).format(size=found[0].size)
+        return choose(_BILATERAL).format(size=found[0].size)
     left, right = found
     return _UNEQUAL.format(size=right.size, side=right.side, other_size=left.size, other_side=left.side)
 
