@@ -1,5 +1,6 @@
 """The Storage SCP: C-STORE answers 0x0000 after the file is fsynced and its row committed (PS3.4 B.2.3)."""
 
+import ctypes
 import gc
 import os
 import sys
@@ -46,6 +47,7 @@ from dicom_node.tls import RenewingContext, server_context
 VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 
 ACSE_TIMEOUT_S = 30
+_M_ARENA_MAX = -8  # malloc.h
 _UNFINISHED_AGE_S = 3_600.0  # no C-STORE writes for so long
 _LONGEST_ACCEPT_S = 60.0
 _LONGEST_DIGEST_S = 900.0  # of one object
@@ -61,6 +63,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     look_over_files(_receiver(settings, engine))
     engine.dispose()  # a connection is not for two processes
     _freeze_what_was_imported()
+    _share_memory_between_threads()
     port = open_port(settings)
     with siblings(settings.receive_processes - 1, partial(_receive_beside, settings, port), stop) as require_them:
         _receive_first(settings, port, require_them, stop)
@@ -119,6 +122,13 @@ def _freeze_what_was_imported() -> None:
     gc.collect()
     gc.freeze()
     gc.collect()  # the interval grows with what the last collection found
+
+
+def _share_memory_between_threads() -> None:
+    """glibc gives threads arenas of their own, and keeps what each once had: with many associations that adds up."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no arenas
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
 
 
 def start_server(settings: Settings, receiver: Receiver, port: Port | None = None) -> Listener:
