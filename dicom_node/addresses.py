@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
@@ -13,6 +14,19 @@ def source_of(address: str) -> IPv4Address | IPv6Address:
     if isinstance(source, IPv6Address):
         return source.ipv4_mapped or source  # how IPv4 arrives at a port bound to "::"
     return source
+
+
+@lru_cache(maxsize=1024)
+def household_of(address: str) -> str:
+    """Whom limits count: an IPv4 address, or the /64 of an IPv6 one, of which one machine has all (RFC 4291 2.5.4).
+
+    What is no address is its own.
+    """
+    try:
+        source = source_of(address)
+    except ValueError:
+        return address
+    return str(source) if source.version == 4 else str(IPv6Network((source, 64), strict=False))
 
 
 def is_admitted(address: str, networks: Collection[IPv4Network | IPv6Network]) -> bool:

@@ -8,12 +8,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
-from threading import Event
+from threading import Event, Thread
 
 from setproctitle import setproctitle
 
@@ -33,7 +32,7 @@ class LifeLine:
     def hold_on(self, orphaned: Callable[[], object]) -> None:
         """In a child: call this when the parent is gone."""
         os.close(self._write_end)
-        threading.Thread(target=self._wait, args=(orphaned,), daemon=True).start()
+        Thread(target=self._wait, args=(orphaned,), daemon=True).start()
 
     def close(self) -> None:
         """In the parent, when it has no children any more."""

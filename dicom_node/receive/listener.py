@@ -6,8 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from socketserver import TCPServer
 from typing import Any, cast
 
@@ -16,6 +14,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node import logs
+from dicom_node.addresses import household_of
 from dicom_node.audit import AuditTrail
 from dicom_node.receive.places import Place
 from dicom_node.receive.port import Port
@@ -83,7 +82,7 @@ class Listener(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Before anything is paid for: a thread, a handshake, an association."""
-        why = self._why_not(_sender(client_address[0]))
+        why = self._why_not(household_of(client_address[0]))
         if why:
             self._refusals.tell(Refusal("connection_refused", client_address[0], why))
         return not why
@@ -91,7 +90,7 @@ class Listener(ThreadedAssociationServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         if self._secure is not None:
             try:
-                with self._counted(_sender(client_address[0])):
+                with self._counted(household_of(client_address[0])):
                     request = _shake_hands(request, self._secure())
             except OSError as error:  # time-out, TLS error and reset are all OSErrors
                 self._refusals.tell(Refusal("handshake_refused", client_address[0], words_of(error)))
@@ -130,7 +129,7 @@ class Listener(ThreadedAssociationServer):
     def _silent(self) -> Counter[str]:
         """How many connections of each sender have asked for nothing yet."""
         silent = Counter(
-            _sender(assoc.requestor.address)
+            household_of(assoc.requestor.address)
             for assoc in self.active_associations
             if assoc.requestor.primitive is None
         )  # fmt: skip
@@ -163,15 +162,6 @@ def calling_ae_of(assoc: Association) -> str:
 def requestor_of(assoc: Association) -> str:
     """The other end of the connection, which names an association while it is open."""
     return f"{assoc.requestor.address}:{assoc.requestor.port}"
-
-
-@lru_cache(maxsize=1024)
-def _sender(address: str) -> str:
-    """Whom connections are counted for: one IPv4 address, or the 64 bits that name an IPv6 subnet (RFC 4291 2.5.4)."""
-    found = ip_address(address)
-    if not isinstance(found, IPv6Address):
-        return address
-    return str(found.ipv4_mapped or IPv6Network((int(found), 64), strict=False))
 
 
 def _shake_hands(client: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:

@@ -1,7 +1,6 @@
 """Where a request comes from: from the socket's other end or, behind proxies that are trusted, from where they say."""
 
 import re
-from ipaddress import IPv6Network
 
 from starlette.requests import Request
 
@@ -26,15 +25,6 @@ def caller_of(settings: Settings, request: Request) -> str:
     while hops and _is_proxy(settings, address):
         address = _address(hops.pop())
     return address
-
-
-def household_of(address: str) -> str:
-    """For limits of tries: an address of IPv6 by its /64, of which one machine has all (RFC 4291 2.5.4)."""
-    try:
-        source = source_of(address)
-    except ValueError:
-        return address
-    return str(source) if source.version == 4 else str(IPv6Network((source, 64), strict=False))
 
 
 def _is_proxy(settings: Settings, address: str) -> bool:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from dicom_node.access.logins import LONGEST, find_login, find_person, is_note_due, log_in, log_out, note_active
 from dicom_node.access.passwords import is_password
+from dicom_node.addresses import household_of
 from dicom_node.audit import AuditTrail
 from dicom_node.audit_messages import LOGIN, LOGOUT, Person
 from dicom_node.clock import Clock
@@ -18,7 +19,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Access
 from dicom_node.receive.rate_limit import RateLimit
-from dicom_node.web.caller import caller_of, household_of
+from dicom_node.web.caller import caller_of
 from dicom_node.web.forms import csrf_of
 from dicom_node.web.privacy import is_encrypted, require_privacy
 from dicom_node.web.refused import LoginWanted, PageRefused

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from stow_peer import STUDIES, Answer, body_of, film
 from waiting import LONG_S
 
+from dicom_node.addresses import household_of
 from dicom_node.config import Settings
 from dicom_node.receive.intake import Receiver
-from dicom_node.web.caller import household_of
 
 PROXIES = (ip_network("127.0.0.1/32"), ip_network("192.0.2.0/28"))
 OTHER_MACHINE = "127.0.0.2"  # which is no proxy
