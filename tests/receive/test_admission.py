@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from doubles import FrozenClock
 from pydantic import ValidationError
-from pynetdicom import AE
 from pynetdicom.association import Association
 from raw_peer import REJECTED, RawPeer, association_request
 from waiting import LONG_S, wait_until
@@ -30,6 +29,7 @@ from dicom_node.receive.admission import (
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import Listener, bound_port
 from dicom_node.receive.scp import VERIFICATION, start_server
+from dicom_node.requestor import Requestor
 from dicom_node.storage import InstanceStore
 
 ANYWHERE = Peer()
@@ -122,7 +122,7 @@ def listening(settings: Settings, sessions: Sessions, store: InstanceStore | Non
 
 @contextmanager
 def associated(server: Listener, *, called: str = "CXRNODE", calling: str = "MODALITY") -> Iterator[Association]:
-    ae = AE(calling)
+    ae = Requestor(calling, timeout_s=LONG_S)  # hears a rejection also of who hangs up at once
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = LONG_S
     ae.add_requested_context(VERIFICATION)
     assoc = ae.associate("127.0.0.1", bound_port(server), ae_title=called)
