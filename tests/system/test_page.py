@@ -58,6 +58,7 @@ def test_an_operator_withdraws_with_a_reason_and_both_peers_are_told(house: Hous
         page.goto(f"/studies/{house.send_film()}")
         expect(page.locator(".verbs .done")).to_be_visible(timeout=WAIT_MS)
         page.get_by_role("link", name="Withdraw").click()
+        expect(page.get_by_label("Why, for the timeline")).to_be_visible()
         look(page, "withdraw")
         page.get_by_label("Why, for the timeline").fill("another patient's film")
         page.get_by_role("button", name="Withdraw").click()
