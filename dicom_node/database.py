@@ -27,7 +27,9 @@ SCHEMA_REVISION = "0013"  # the newest in migrations/versions
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
 _READS = "reads"  # an execution option: the transaction changes nothing
-_POOL = {"pool_size": 20, "max_overflow": 200}  # more than associations and threads: a role never waits for itself
+# More than associations and threads: a role never waits for itself. The one used last comes first: it remembers most.
+_POOL = {"pool_size": 20, "max_overflow": 200, "pool_use_lifo": True}
+_LONG_BYTES = 6_500_000  # SQLite begins its write-ahead log anew after 1,000 pages, and keeps 500 in memory
 
 
 def open_database(settings: Settings) -> Engine:
@@ -74,6 +76,19 @@ class Sessions(sessionmaker[Session]):
     def transaction(self) -> AbstractContextManager[Connection]:
         """As `begin`, without the objects and their cost."""
         return self._engine.begin()
+
+
+def lengthen_log(engine: Engine) -> None:
+    """Make SQLite's write-ahead log as long as it gets: a commit that makes a file longer takes twice the time.
+
+    What is written for it is never committed: the next commits write over it.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect() as connection, suppress(OperationalError):  # no room on the disk: then it gets longer slowly
+        connection.exec_driver_sql("CREATE TABLE never_committed (content BLOB)")
+        connection.execute(text("INSERT INTO never_committed VALUES (zeroblob(:size))"), {"size": _LONG_BYTES})
+        connection.rollback()
 
 
 def migrate(engine: Engine) -> None:

@@ -29,14 +29,14 @@ def is_finished(mode: int) -> bool:
 
 
 class PartFile:
-    """An empty file, open for writing. Every method raises StorageFull when the disk fails."""
+    """An empty file, open for writing. Every method but `reader` raises StorageFull when the disk fails."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._is_kept = False
         self.size = self._begun = 0  # bytes written; of these, the disk was told to begin with
         with storage_full():
-            self._file: int | None = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            self._file: int | None = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append the pieces without joining them."""
@@ -55,11 +55,16 @@ class PartFile:
         """Return when content and mode are on the disk."""
         with storage_full():
             os.fchmod(self._handle, S_IMODE(os.fstat(self._handle).st_mode) & ~_WRITABLE)
-            if not is_finished(os.fstat(self._handle).st_mode):  # start-up could not tell it from one cut short
-                raise OSError(ENOTSUP, "its file system does not keep file modes")
             os.fsync(self._handle)
-            if not os.fstat(self._handle).st_nlink:  # taken for one that a crash cut short, by a clock that jumped
+            found = os.fstat(self._handle)
+            if not is_finished(found.st_mode):  # start-up could not tell it from one cut short
+                raise OSError(ENOTSUP, "its file system does not keep file modes")
+            if not found.st_nlink:  # taken for one that a crash cut short, by a clock that jumped
                 raise OSError(ENOENT, "the file was removed meanwhile")
+
+    def reader(self) -> "PartReader":
+        """What was written, to be read from its beginning."""
+        return PartReader(self._handle, self.size)
 
     def keep(self) -> None:
         """Closing leaves the file where it is; otherwise it removes it."""
@@ -86,6 +91,27 @@ class PartFile:
             written = os.writev(self._handle, pieces)
             self.size += written
             pieces = _after(pieces, written)
+
+
+class PartReader:
+    """A file to read, without a call to the system for what its user knows; `read` raises OSError."""
+
+    def __init__(self, handle: int, size: int) -> None:
+        self._handle, self._size = handle, size
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        wanted = self._size - self._at if count < 0 else count
+        content = os.pread(self._handle, wanted, self._at) if wanted > 0 else b""
+        self._at += len(content)
+        return content
 
 
 @contextmanager

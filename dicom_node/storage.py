@@ -15,7 +15,7 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
-from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, fsync_folder, is_finished, storage_full
+from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, PartReader, fsync_folder, is_finished, storage_full
 from dicom_node.spare_files import SpareFiles, make_folders
 
 _PIECE_BYTES = 1024 * 1024
@@ -46,6 +46,7 @@ class Unfinished:
         self._store = store
         self._part = part
         self._prefix_bytes = part.size
+        self._room_until = 0  # so long the file may get before the disk is asked again
 
     @property
     def path(self) -> Path:
@@ -54,8 +55,15 @@ class Unfinished:
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
         """Append pieces of the data set. Raises StorageFull when the disk has no room or cannot be written."""
-        self._store.require_room(sum(map(len, pieces)))
+        size = sum(map(len, pieces))
+        if self._part.size + size > self._room_until:
+            self._store.require_room(size)
+            self._room_until = self._part.size + size + EARLY_WRITE_BYTES
         self._part.write(pieces)
+
+    def reader(self) -> PartReader:
+        """All that was written, the prefix too, to be read from its beginning."""
+        return self._part.reader()
 
     def begin_write_back(self) -> None:
         """Nothing more will be written: let the disk begin, and do not wait."""

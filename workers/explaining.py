@@ -33,7 +33,8 @@ def explain_file(part10: Path, *, calling_ae: str, settings: Settings, rules: Ru
 
     No order is looked for. Raises InvalidHeader if it is no DICOM object, OSError if it cannot be read.
     """
-    header = read_header(part10)
+    with part10.open("rb") as file:
+        header = read_header(file)
     choice = choose_frontal([candidate(_instance(header, calling_ae), header.modality, settings)])
     if isinstance(choice, Skipped):
         return Explanation(choice.words)

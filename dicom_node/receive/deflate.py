@@ -2,9 +2,9 @@
 
 import threading
 import zlib
-from typing import BinaryIO
 
 from dicom_node.errors import InvalidHeader
+from dicom_node.receive.plain_elements import Readable
 
 inflating = threading.Lock()  # held while one is inflated: memory for one at a time
 
@@ -12,7 +12,7 @@ _MOST_INFLATED_BYTES = 256 * 1024 * 1024
 _STEP_BYTES = 1024 * 1024
 
 
-def refuse_deflate_bomb(data_set: BinaryIO) -> None:
+def refuse_deflate_bomb(data_set: Readable) -> None:
     """Raise InvalidHeader if what follows in the stream inflates to more than any image needs, or not at all.
 
     Nothing is kept: memory is bounded whatever the stream holds.

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from pydicom.datadict import dictionary_description
@@ -26,7 +25,7 @@ from pydicom.tag import BaseTag
 
 from dicom_node.errors import InvalidHeader, OutsideStudy
 from dicom_node.receive.coded_words import BODY_PART_OF_CODE, VIEW_OF_CODE
-from dicom_node.receive.plain_elements import NotPlain, read_plain_elements
+from dicom_node.receive.plain_elements import NotPlain, Readable, read_plain_elements
 from dicom_node.uids import LONGEST_UID, is_uid
 
 TRANSFER_SYNTAX_UID = BaseTag(0x00020010)
@@ -107,16 +106,13 @@ class InstanceHeader:
     has_pixels: bool
 
 
-def read_header(part10: Path | BinaryIO) -> InstanceHeader:
+def read_header(part10: Readable) -> InstanceHeader:
     """Read the header of a Part 10 file up to, and not including, its pixel data.
 
-    A stream is read from where it stands and left somewhere behind the header.
+    It is read from where it stands and left somewhere behind the header.
     Raises InvalidHeader for what is not a data set with valid identifiers (OutsideStudy if only those of study or
     series are wanting), OSError if the disk fails.
     """
-    if isinstance(part10, Path):
-        with part10.open("rb") as file:
-            return read_header(file)
     start = part10.tell()
     with suppress(NotPlain):
         return _header(_PlainSource(part10))
@@ -170,7 +166,7 @@ def _header(source: "_PlainSource | _PydicomSource") -> InstanceHeader:
 class _PlainSource:
     """A header that needs no pydicom. Raises NotPlain where it does."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._elements = read_plain_elements(file, texts=_TEXT_NUMBERS, sequences=_SEQUENCES, pixels=PIXEL_DATA_TAGS)
         self.has_pixels = self._elements.has_pixels
 
@@ -189,7 +185,7 @@ class _PlainSource:
 class _PydicomSource:
     """A header as pydicom sees it: the wanted elements, and whether pixel data of some length follows."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         met: list[int] = []
         count = itertools.count(1)
 
@@ -220,7 +216,7 @@ class _PydicomSource:
 class _Rationed:
     """A file of which only so much can be read: pydicom keeps whatever a header of undefined lengths holds."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self.seek, self.tell = file.seek, file.tell
         self._file = file
         self._left = _MOST_READ_BYTES

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +17,7 @@ from dicom_node.receive.deflate import inflating, refuse_deflate_bomb
 from dicom_node.receive.group_commit import GroupCommit
 from dicom_node.receive.header import InstanceHeader, read_header
 from dicom_node.receive.part10 import file_prefix
+from dicom_node.receive.plain_elements import Readable
 from dicom_node.storage import InstanceStore, StoredFile, Unfinished
 
 # PS3.4 table B.2-1, PS3.7 annex C
@@ -94,7 +94,7 @@ class Intake:
     def keep(self, unfinished: Unfinished, announced: Announcement) -> InstanceHeader:
         """Make file and row durable. Raises what prevents it."""
         unfinished.begin_write_back()
-        header = _read(unfinished.path, announced)
+        header = _read(unfinished.reader(), announced)
         _require_what_was_announced(header, announced)
         stored = unfinished.seal()
         instance_id = self._rows.add(Record(header, unfinished, stored, announced.calling_ae))
@@ -151,13 +151,14 @@ def _require_what_was_announced(header: InstanceHeader, announced: Announcement)
         raise _NotAsAnnounced("the data set belongs to another study than the request")
 
 
-def _read(file: Path, announced: Announcement) -> InstanceHeader:
+def _read(part10: Readable, announced: Announcement) -> InstanceHeader:
     if announced.transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
-        return read_header(file)
-    with inflating, file.open("rb") as part10:
+        return read_header(part10)
+    with inflating:
         part10.seek(len(file_prefix(announced)))
         refuse_deflate_bomb(part10)
-        return read_header(file)
+        part10.seek(0)
+        return read_header(part10)
 
 
 class Deposit:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from io import SEEK_END
-from typing import BinaryIO
+from typing import Protocol
 
 from pydicom.charset import python_encoding
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -41,6 +41,14 @@ _HEAD_BYTES_OF_VR = {vr.encode(): 12 if vr in EXPLICIT_VR_LENGTH_32 else 8 for v
 _Head = tuple[int, bytes, int, int]
 
 
+class Readable(Protocol):
+    """Of a binary file what is needed to read one."""
+
+    def tell(self) -> int: ...
+    def seek(self, offset: int, whence: int = ..., /) -> int: ...
+    def read(self, count: int = ..., /) -> bytes: ...
+
+
 class NotPlain(Exception):
     """pydicom has to read this one."""
 
@@ -56,7 +64,7 @@ class PlainElements:
 
 
 def read_plain_elements(
-    file: BinaryIO, *, texts: Container[int], sequences: Container[int], pixels: Container[int]
+    file: Readable, *, texts: Container[int], sequences: Container[int], pixels: Container[int]
 ) -> PlainElements:
     """Read a Part 10 file from where it stands up to its pixel data. Raises NotPlain."""
     window = _Window(file)
@@ -85,7 +93,7 @@ def read_plain_elements(
 class _Window:
     """A piece of the file, read again where the next element is not in it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
         self._start = file.tell()
         self.size = file.seek(0, SEEK_END) - self._start

@@ -19,7 +19,7 @@ from dicom_node import logs
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, lengthen_log, open_database, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment
@@ -101,6 +101,7 @@ def _receive_beside(settings: Settings, port: Port, process: int, stop: threadin
 @contextmanager
 def _receiving(settings: Settings, port: Port, pulse: Pulse) -> Iterator[tuple[Receiver, Listener]]:
     engine = open_database(settings)
+    lengthen_log(engine)
     receiver = _receiver(settings, engine)
     with closing(take_over(engine, receiver.sessions, settings, utc_now(), Commitment)):
         server = start_server(settings, receiver, port)

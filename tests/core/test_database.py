@@ -1,6 +1,7 @@
 """The schema, and the promise of a commit."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import alembic.command
 import pytest
@@ -8,13 +9,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from doubles import NOON
 from rows import add_study, only
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import SQLModel, col, select
 
 from dicom_node import database
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, migrate, open_database, require_current_schema
+from dicom_node.database import Sessions, lengthen_log, migrate, open_database, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.models import Delivery, Instance, Report, Series, Study
 
@@ -107,6 +108,28 @@ def test_a_database_of_before_is_no_longer_for_every_account_to_read(settings: S
     assert [each.name for each in files] == ["node.sqlite", "node.sqlite-shm", "node.sqlite-wal"]
     assert [each.stat().st_mode & 0o777 for each in files] == [0o640] * 3
     first.dispose()
+
+
+def test_commits_do_not_lengthen_a_log_that_was_made_long(sqlite_engine: Engine) -> None:
+    log = Path(f"{sqlite_engine.url.database}-wal")
+    lengthen_log(sqlite_engine)
+    long = log.stat().st_size
+    sessions = Sessions(sqlite_engine)
+    for _ in range(20):
+        with sessions.begin() as session:
+            add_study(session)
+    assert log.stat().st_size == long
+    with sessions() as session:
+        assert len(session.exec(select(Study)).all()) == 20
+
+
+def test_what_made_the_log_long_was_never_there(engine: Engine) -> None:
+    lengthen_log(engine)
+    require_current_schema(engine)
+    assert "never_committed" not in inspect(engine).get_table_names()
+    with engine.connect() as connection, connection.begin():
+        connection.execute(text("CREATE TABLE never_committed (content TEXT)"))
+        connection.execute(text("DROP TABLE never_committed"))
 
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2 is FULL

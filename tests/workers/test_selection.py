@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -229,7 +230,7 @@ def test_nothing_else_that_was_published_is_taken_for_a_chest_film(name: str) ->
 
 
 def _candidate_of(name: str, *, vouched: bool) -> Candidate:
-    header = read_header(shared_data(*name.split("/")))
+    header = read_header(BytesIO(shared_data(*name.split("/")).read_bytes()))
     columns = {key: value for key, value in vars(header).items() if key in Instance.model_fields}
     uid = columns.pop("sop_instance_uid")
     return candidate(uid, modality=header.modality, assume_chest=vouched, assume_frontal=vouched, **columns)
