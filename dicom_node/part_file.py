@@ -11,7 +11,7 @@ from stat import S_IMODE, S_IWGRP, S_IWOTH, S_IWUSR
 
 from dicom_node.errors import StorageFull
 
-EARLY_WRITE_BYTES = 4 * 1024 * 1024  # the disk begins to write after so many: less is left for fsync to wait for
+EARLY_WRITE_BYTES = 1024 * 1024  # the disk begins to write after so many: less is left for fsync to wait for
 _MOST_PIECES = 1024  # IOV_MAX, what one writev takes
 _SYNC_FILE_RANGE_WRITE = 2  # begin to write, do not wait
 _WRITABLE = S_IWUSR | S_IWGRP | S_IWOTH  # by anybody: a file that is not finished
