@@ -27,8 +27,7 @@ SCHEMA_REVISION = "0013"  # the newest in migrations/versions
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
 _READS = "reads"  # an execution option: the transaction changes nothing
-# More than associations and threads: a role never waits for itself. The one used last comes first: it remembers most.
-_POOL = {"pool_size": 20, "max_overflow": 200, "pool_use_lifo": True}
+_POOL = {"pool_size": 20, "max_overflow": 200}  # more than associations and threads: a role never waits for itself
 _LONG_BYTES = 6_500_000  # SQLite begins its write-ahead log anew after 1,000 pages, and keeps 500 in memory
 
 
@@ -38,7 +37,8 @@ def open_database(settings: Settings) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, **_POOL)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, **_POOL)
+    # The connection used last comes first: it remembers the file's pages for as long as no other writes.
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_use_lifo=True, **_POOL)
     _keep_from_others(Path(engine.url.database or ""))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -4,7 +4,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from errno import ENOENT, ENOTSUP
+from errno import EIO, ENOENT, ENOTSUP
 from functools import cache
 from pathlib import Path
 from stat import S_IMODE, S_IWGRP, S_IWOTH, S_IWUSR
@@ -108,8 +108,11 @@ class PartReader:
         return self._at
 
     def read(self, count: int = -1) -> bytes:
-        wanted = self._size - self._at if count < 0 else count
-        content = os.pread(self._handle, wanted, self._at) if wanted > 0 else b""
+        left = max(0, self._size - self._at)
+        wanted = left if count < 0 else min(count, left)
+        content = os.pread(self._handle, wanted, self._at) if wanted else b""
+        if len(content) < wanted:
+            raise OSError(EIO, "less of the file can be read than was written")
         self._at += len(content)
         return content
 

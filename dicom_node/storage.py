@@ -58,7 +58,7 @@ class Unfinished:
         size = sum(map(len, pieces))
         if self._part.size + size > self._room_until:
             self._store.require_room(size)
-            self._room_until = self._part.size + size + EARLY_WRITE_BYTES
+            self._room_until = self._part.size + max(size, EARLY_WRITE_BYTES)
         self._part.write(pieces)
 
     def reader(self) -> PartReader:

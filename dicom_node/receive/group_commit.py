@@ -2,8 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,10 +28,12 @@ class GroupCommit(Generic[Item, Result]):
             self._waiting.append(entry)
             leads, self._has_leader = not self._has_leader, True
         if not leads:
-            entry.called.wait()
-        if not entry.result.done():
+            entry.calling.acquire()
+        if not entry.is_settled:
             self._lead()
-        return entry.result.result()
+        if entry.error is not None:
+            raise entry.error
+        return cast(Result, entry.result)
 
     def _lead(self) -> None:
         with self._lock:
@@ -42,24 +43,28 @@ class GroupCommit(Generic[Item, Result]):
             following = self._waiting[:1]
             self._has_leader = bool(following)
         for entry in (*following, *group):
-            entry.called.set()
+            entry.calling.release()
 
     def _settle(self, group: "list[_Entry[Item, Result]]") -> None:
         try:
             results = self._commit([entry.item for entry in group])
         except Exception as error:  # noqa: BLE001  raised again in the thread that it belongs to
             if len(group) == 1:
-                group[0].result.set_exception(error)
+                group[0].is_settled, group[0].error = True, error
                 return
             for entry in group:
                 self._settle([entry])
             return
         for entry, result in zip(group, results, strict=True):
-            entry.result.set_result(result)
+            entry.is_settled, entry.result = True, result
 
 
 class _Entry(Generic[Item, Result]):
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.result: Future[Result] = Future()
-        self.called = threading.Event()  # it has a result, or it leads
+        self.is_settled = False
+        self.result: Result | None = None
+        self.error: Exception | None = None
+        # Released when it is settled or leads. A lock, because an Event takes ten times as long to make.
+        self.calling = threading.Lock()
+        self.calling.acquire()

@@ -154,6 +154,28 @@ def test_what_is_in_flight_is_kept_room_for(store: InstanceStore, monkeypatch: p
     store.begin(b"").discard()
 
 
+def test_the_disk_is_asked_for_room_again_before_more_is_written_than_was_kept_back(
+    store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_at: list[int] = []
+    unfinished = store.begin(b"")
+    monkeypatch.setattr(store, "require_room", lambda _: asked_at.append(unfinished.path.stat().st_size))
+    for _ in range(9):
+        unfinished.write([bytes(EARLY_WRITE_BYTES // 4)])
+    assert asked_at == [0, EARLY_WRITE_BYTES, 2 * EARLY_WRITE_BYTES]
+    unfinished.discard()
+
+
+def test_what_cannot_be_read_again_is_the_disk_s_fault(store: InstanceStore) -> None:
+    unfinished = store.begin(PREFIX)
+    unfinished.write([CONTENT])
+    assert unfinished.reader().read() == PREFIX + CONTENT
+    os.truncate(unfinished.path, 3)
+    with pytest.raises(OSError, match="less of the file"):
+        unfinished.reader().read()
+    unfinished.discard()
+
+
 @pytest.mark.parametrize("step", ["fsync", "fchmod", "writev"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_a_disk_that_fails_is_full_and_leaves_nothing(
