@@ -1,5 +1,6 @@
 """Waiting for a condition, never for a time."""
 
+import os
 import secrets
 import socket
 import threading
@@ -10,7 +11,10 @@ from time import monotonic
 import pytest
 
 LONG_S = 20.0  # only ever waited for when something is broken
-_SERVER_PORTS = range(15_000, 32_000)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
+# Each of two test processes its own: a port may be bound long after it was looked for.
+_SERVER_PORTS = range(15_000 + 8_500 * _WORKER, 23_500 + 8_500 * _WORKER)
+_handed_out: set[int] = set()
 
 
 def wait_until(is_true: Callable[[], object], what: str, timeout_s: float = LONG_S) -> None:
@@ -50,5 +54,8 @@ def free_port() -> int:
     later be given the server's own port, be connected with itself and keep the server from coming back.
     """
     while True:
-        with suppress(OSError), socket.create_server(("127.0.0.1", secrets.choice(_SERVER_PORTS))) as probe:
-            return int(probe.getsockname()[1])
+        port = secrets.choice(_SERVER_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if port not in _handed_out:
+                _handed_out.add(port)
+                return port

@@ -15,7 +15,7 @@ from pynetdicom import build_context
 from rows import add_study
 from sqlalchemy import text
 from tiny_model import write_tiny_model
-from waiting import free_port
+from waiting import LONG_S, free_port
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
@@ -58,11 +58,11 @@ def found(settings: Settings, what: str) -> Diagnosis:
 
 
 def pacs_at(port: int, host: str = "127.0.0.1", **changes: Any) -> DicomDestination:
-    return DicomDestination(name="main", ae_title="PACS", host=host, port=port, timeout_s=2, **changes)
+    return DicomDestination(name="main", ae_title="PACS", host=host, port=port, **{"timeout_s": LONG_S, **changes})
 
 
 def ris_at(port: int, **changes: Any) -> MllpDestination:
-    return MllpDestination(name="main", host="127.0.0.1", port=port, timeout_s=0.5, **changes)
+    return MllpDestination(name="main", host="127.0.0.1", port=port, **{"timeout_s": LONG_S, **changes})
 
 
 def test_a_node_in_order_has_no_fault(changed: Changed, pacs: LoopbackPacs, ris: LoopbackRis, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_pacs_that_takes_no_sr_is_found_before_a_draft_is_refused(
 
 def test_a_ris_that_keeps_silent_is_no_ris(changed: Changed, ris: LoopbackRis) -> None:
     ris.reply = keep_silent
-    diagnosis = found(changed(ris=(ris_at(ris.port),)), "RIS main")
+    diagnosis = found(changed(ris=(ris_at(ris.port, timeout_s=0.5),)), "RIS main")
     assert diagnosis.verdict == Verdict.FAULT
     assert "did not acknowledge" in diagnosis.words
 

@@ -18,7 +18,7 @@ from doubles import NOON, FrozenClock
 from rows import only
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
-from waiting import wait_until
+from waiting import LONG_S, wait_until
 
 from dicom_node import heartbeat, rounds
 from dicom_node.config import Settings
@@ -40,6 +40,7 @@ class Timer:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_BEAT_EVERY_S", 0.02)
+    monkeypatch.setattr(heartbeat, "_LAST_WORD_S", LONG_S)
 
 
 def test_work_that_comes_round_in_time_is_well() -> None:

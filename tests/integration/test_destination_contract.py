@@ -186,7 +186,7 @@ def test_silence_after_the_report_is_retried_in_time(rig: Rig, peer: Peer) -> No
     peer.keep_silent()
     started = monotonic()
 
-    ack = rig.destination_at(peer.port, SHORT_S).send(rig.payload)
+    ack = rig.destination_at(peer.port, 4 * SHORT_S).send(rig.payload)  # which it has for the association, too
 
     assert ack.outcome is Outcome.RETRY
     assert not ack.code

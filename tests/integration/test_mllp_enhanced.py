@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 from delivery_peers import SHORT_S, oru_payload, raw_peer
@@ -69,10 +69,16 @@ def test_commit_acknowledgement_is_the_last_word_where_no_other_is_asked(
     assert (ack.outcome, ack.code) == (outcome, code)
 
 
-def test_what_is_committed_is_not_sent_again_when_the_application_keeps_silent(ris: LoopbackRis) -> None:
-    ris.reply = lambda message: answers(message, "CA") + acknowledge_another(message)
+def committing(connection: socket.socket, *more: bytes) -> None:
+    """Answer CA and whatever else at once, no disk in between, and wait for the other side to hang up."""
+    connection.recv(65_536)
+    connection.sendall(answers(APPLICATION_TOO, "CA") + b"".join(more))
+    connection.recv(1)
 
-    ack = send(ris.port, APPLICATION_TOO, timeout_s=SHORT_S)
+
+def test_what_is_committed_is_not_sent_again_when_the_application_keeps_silent() -> None:
+    with raw_peer(lambda connection: committing(connection, acknowledge_another(APPLICATION_TOO))) as port:
+        ack = send(port, APPLICATION_TOO, timeout_s=SHORT_S)
 
     assert (ack.outcome, ack.code, ack.reason) == (DELIVERED, "CA", TO_WAIT_FOR)
 
@@ -88,15 +94,18 @@ def test_what_is_committed_is_not_sent_again_when_the_connection_ends() -> None:
     assert (ack.outcome, ack.code, ack.reason) == (DELIVERED, "CA", TO_WAIT_FOR)
 
 
-def test_application_gets_a_time_out_of_its_own(ris: LoopbackRis) -> None:
-    started = monotonic()
-    ris.reply = lambda message: answers(message, "CA")
-    ris.delay_s = SHORT_S
+def test_application_gets_a_time_out_of_its_own() -> None:
+    def talk(connection: socket.socket) -> None:
+        sleep(SHORT_S)
+        committing(connection)
 
-    ack = send(ris.port, APPLICATION_TOO, timeout_s=2 * SHORT_S)
+    started = monotonic()
+    with raw_peer(talk) as port:
+        ack = send(port, APPLICATION_TOO, timeout_s=4 * SHORT_S)
+        lasted = monotonic() - started
 
     assert ack.code == "CA"
-    assert 3 * SHORT_S <= monotonic() - started < LONG_S
+    assert 5 * SHORT_S <= lasted < LONG_S
 
 
 def test_silence_is_retried(ris: LoopbackRis) -> None:

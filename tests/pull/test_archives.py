@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from archives import ACCESSION, STUDIES, Archive, dcmqrscp, make_puller, orthanc, receiving, uid
-from doubles import FrozenClock
+from doubles import NOON, FrozenClock
 from rows import add_job, add_report, all_of, only, receive
 from sqlmodel import Session, select
 from stow_peer import data_set_of
 from waiting import LONG_S, wait_until
 
+from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
@@ -219,9 +220,13 @@ def test_the_command_pulls_by_accession_number(archive: Archive, settings: Setti
     assert (pulled["study"], pulled["where"]) == (uid("today"), "done")
 
 
-def test_the_role_pulls_what_a_rule_names(archive: Archive, settings: Settings, sqlite_sessions: Sessions) -> None:
-    """By the real clock: the studies are years old by then, or not yet."""
-    source = archive.source(retrieve="get", rules=(PullRule(days=365),))
+def test_the_role_pulls_what_a_rule_names(
+    archive: Archive, settings: Settings, sqlite_sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on from the day of the studies."""
+    since = utc_now() - NOON
+    monkeypatch.setattr("dicom_node.pull.run.utc_now", lambda: utc_now() - since)
+    source = archive.source(retrieve="get", rules=(PullRule(days=1),))
     stop = threading.Event()
     role = threading.Thread(target=run, args=(settings.model_copy(update={"sources": (source,)}), stop))
     role.start()

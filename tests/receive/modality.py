@@ -13,6 +13,7 @@ from pynetdicom.association import Association
 from waiting import LONG_S, wait_until
 
 from dicom_node.receive.commitment import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
+from dicom_node.requestor import Requestor
 
 AE_TITLE = "MODALITY"
 Pair = tuple[str, str]  # SOP Class UID, SOP Instance UID
@@ -29,8 +30,8 @@ class Modality:
 
     @contextmanager
     def associated(self, port: int, *contexts: str) -> Iterator[Association]:
-        ae = AE(self.ae_title)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = LONG_S
+        ae = Requestor(self.ae_title, timeout_s=LONG_S)  # hears a rejection also of who hangs up at once
+        ae.network_timeout = LONG_S
         for context in contexts or (STORAGE_COMMITMENT,):
             ae.add_requested_context(context, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         assoc = ae.associate("127.0.0.1", port, ae_title="CXRNODE", evt_handlers=self._handlers)
@@ -60,8 +61,8 @@ class Modality:
         with self.associated(port) as assoc:
             return ask(assoc, request(pairs, transaction))
 
-    def wait_for(self, count: int) -> list[tuple[int, Dataset]]:
-        wait_until(lambda: len(self.results) >= count, f"{count} results have come")
+    def wait_for(self, count: int, timeout_s: float = LONG_S) -> list[tuple[int, Dataset]]:
+        wait_until(lambda: len(self.results) >= count, f"{count} results have come", timeout_s)
         return self.results
 
     @property

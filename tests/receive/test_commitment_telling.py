@@ -58,6 +58,7 @@ def test_an_association_is_served_while_results_are_told_on_it(
 ) -> None:
     # pynetdicom's own client breaks off when a report crosses its request; on a busy machine it is slow to ask.
     monkeypatch.setattr(event_report, "SILENCE_S", 2.0)
+    monkeypatch.setattr(event_report, "_LONGEST_WAIT_FOR_SILENCE_S", 3 * LONG_S)
     stop = threading.Event()
 
     def keep_telling() -> None:
@@ -73,7 +74,7 @@ def test_an_association_is_served_while_results_are_told_on_it(
                 film = store_film(_at_work(assoc), number)
                 assert ask(_at_work(assoc), request([film], f"1.2.{number}")) == SUCCESS
                 assert _at_work(assoc).send_c_echo().Status == SUCCESS
-            results = modality.wait_for(8)
+            results = modality.wait_for(8, timeout_s=3 * LONG_S)
             assert _at_work(assoc).send_c_echo().Status == SUCCESS
         stop.set()
         teller.join(LONG_S)

@@ -176,7 +176,7 @@ def test_who_breaks_the_protocol_is_aborted_at_once(bad: bytes, port: int, recei
 def test_who_falls_silent_is_hung_up_on(
     said: bytes, is_associated: bool, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scp, "ACSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(scp, "ACSE_TIMEOUT_S", LONG_S if is_associated else 0.3)
     impatient = settings.model_copy(update={"network_timeout_s": 0.3})
     with listening(impatient, receiver) as server, RawPeer(bound_port(server)) as peer:
         if is_associated:
@@ -239,6 +239,7 @@ def test_one_sender_leaves_places_for_others(settings: Settings, receiver: Recei
     with listening(narrow, receiver) as server, associated(bound_port(server)), associated(bound_port(server)):
         with RawPeer(bound_port(server)) as third:
             assert third.associate() == REJECTED
+        wait_until(lambda: len(server.callers()) == 2, "who was rejected has no place any more")
         with RawPeer(bound_port(server), calling="OTHER") as other:
             assert other.associate() == ACCEPTED
 

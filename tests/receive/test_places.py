@@ -104,6 +104,8 @@ def test_the_limits_count_what_every_process_has(pair: Pair) -> None:
             return stack.enter_context(RawPeer(pair.port, calling=calling)).associate()
 
         assert [associate("CT1") for _ in range(5)] == [ACCEPTED] * 4 + [REJECTED]
+        counted = lambda: [len(each.callers()) for each in pair.servers]  # noqa: E731
+        wait_until(lambda: counted() == [4, 4], "who was rejected has no place any more")
         assert [associate(calling) for calling in ("CT2", "CT3", "CT4")] == [ACCEPTED, ACCEPTED, REJECTED]
     wait_until(lambda: not pair.servers[0].callers() and not pair.servers[1].callers(), "nobody is there any more")
     with RawPeer(pair.port, calling="CT5") as peer:

@@ -42,6 +42,7 @@ from dicom_node.receive.intake import (
 )
 from dicom_node.receive.listener import bound_port
 from dicom_node.receive.scp import VERIFICATION, look_over_files, start_server
+from dicom_node.requestor import Requestor
 from dicom_node.storage import InstanceStore, StoredFile, Unfinished
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -77,8 +78,8 @@ def port(settings: Settings, receiver: Receiver) -> Iterator[int]:
 
 @contextmanager
 def associated(port: int, *contexts: str, called: str = "CXRNODE", calling: str = "MODALITY") -> Iterator[Association]:
-    ae = AE(calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = LONG_S
+    ae = Requestor(calling, timeout_s=LONG_S)  # hears a rejection also of who hangs up at once
+    ae.network_timeout = LONG_S
     for context in contexts or (DX, VERIFICATION):
         ae.add_requested_context(context, [ExplicitVRLittleEndian])
     assoc = ae.associate("127.0.0.1", port, ae_title=called)

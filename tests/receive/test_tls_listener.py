@@ -60,6 +60,7 @@ def listening(settings: Settings, sessions: Sessions) -> Iterator[int]:
     server = start_server(settings, Receiver(InstanceStore(settings.instances_dir), sessions, FrozenClock()))
     try:
         yield bound_port(server)
+        wait_until(lambda: not server.active_associations, "all that happened is told")
     finally:
         server.shutdown()
 
