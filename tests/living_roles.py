@@ -8,8 +8,8 @@ from pathlib import Path
 def living_roles(log: Path, supervisor: int) -> dict[str, int]:
     """Role → process id, of the children of this process."""
     started = {}
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        if '"role_started"' in line:
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if '"role_started"' in line and line.endswith("\n"):
             entry = json.loads(line)
             started[entry["kind"]] = entry["pid"]
     return {role: pid for role, pid in started.items() if is_alive(pid) and _parent(pid) == supervisor}

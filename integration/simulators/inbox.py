@@ -64,5 +64,5 @@ class Inbox:
 def read_receipts(folder: Path) -> list[Receipt]:
     """The receipts of a simulated peer, oldest first; also of one that runs in another process."""
     journal = folder / _JOURNAL
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
-    return [Receipt(**json.loads(line)) for line in lines]
+    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True) if journal.exists() else []
+    return [Receipt(**json.loads(line)) for line in lines if line.endswith("\n")]

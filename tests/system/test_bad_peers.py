@@ -10,6 +10,7 @@ from films import write_dx
 from house import Node, require, storescu, wait_until
 from pydicom import dcmread
 from sqlmodel import select
+from waiting import free_port
 
 from dicom_node.models import Delivery, Job, Report, Study
 from dicom_node.timeline import StudyStatus
@@ -108,7 +109,9 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, module_backend: str) -> Iterator[House]:
     require("storescu")
     folder = tmp_path_factory.mktemp("bad-peers")
-    with LoopbackPacs(folder / "pacs") as pacs, LoopbackRis(folder / "ris") as ris:
+    # Not of the ports that the system gives to clients: one could have them while a peer is down.
+    pacs, ris = LoopbackPacs(folder / "pacs", port=free_port()), LoopbackRis(folder / "ris", port=free_port())
+    with pacs, ris:
         node = Node(folder / "node", module_backend + _settings(tiny_model, pacs.port, ris.port))
         node.start()
         house = House(node, pacs, ris, folder / "pacs", folder / "ris")

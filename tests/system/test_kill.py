@@ -188,8 +188,9 @@ def _kill(node: Node, victim: str, after_s: float) -> None:
         node.kill_supervisor()  # the roles end by themselves
         node.start()
     else:
-        wait_until(lambda: victim in node.role_pids(), 60, f"the {victim} is alive")
-        kill(node.role_pids()[victim])
+        alive: dict[str, int] = {}
+        wait_until(lambda: alive.update(node.role_pids()) or victim in alive, 60, f"the {victim} is alive")
+        kill(alive[victim])
 
 
 def _check_promises(house: House) -> None:

@@ -8,6 +8,8 @@ from collectors import Rsyslog, said, taking_traces
 from films import write_dx
 from house import Node, require, storescu, wait_until
 
+from dicom_node.models import Shipped
+from dicom_node.tracing.shipping import STREAM
 from integration.simulators.pacs import LoopbackPacs
 from integration.simulators.ris import LoopbackRis
 
@@ -46,6 +48,7 @@ def test_one_number_tells_the_story_of_a_study_from_its_first_object_to_the_ackn
         )
         node.start()
         try:
+            wait_until(lambda: is_shipping(node), WAIT_S, "the relay looks for traces from here on")
             for number in (1, 2):
                 uids = {name: f"1.2.826.0.{number}.{at}" for at, name in enumerate(_UIDS)}
                 film = write_dx(tmp_path / f"{number}.dcm", **uids)
@@ -64,8 +67,15 @@ def test_one_number_tells_the_story_of_a_study_from_its_first_object_to_the_ackn
     assert "CANARY" not in str(traces.spans)
 
 
+def is_shipping(node: Node) -> bool:
+    with node.sessions()() as session:
+        return session.get(Shipped, STREAM) is not None
+
+
 def lines_of(node: Node) -> list[dict[str, object]]:
-    return [json.loads(line) for line in node.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    """Those that are written to their end."""
+    lines = node.log.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
 def told(node: Node) -> set[tuple[object, object]]:

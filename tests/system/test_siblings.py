@@ -49,9 +49,7 @@ def test_all_of_them_receive_and_nothing_is_lost_or_doubled(role: Role, settings
             together.wait(LONG_S)
             uids = [f"1.2.{next(numbers)}" for _ in range(OBJECTS)]
             for uid in uids:
-                part10 = dx_bytes(gradient(200, 300), SOPInstanceUID=uid)
-                peer.send(store_pdus(uid, part10[part10.index(b"\x08\0\x16\0UI") :]))
-                assert peer.status() == 0
+                _store(peer, uid)
             peer.send(RELEASE)
             peer.answer()
         return uids
@@ -62,8 +60,27 @@ def test_all_of_them_receive_and_nothing_is_lost_or_doubled(role: Role, settings
     assert sorted(row.sop_instance_uid for row in rows) == sorted(sent)
     store = InstanceStore(settings.instances_dir)
     assert len({store.open(row.path).stat().st_ino for row in rows}) == len(sent)
-    # The name of a file begins with a token of the process that wrote it.
-    assert len({Path(row.path).name.split("-")[0] for row in rows}) > 1
+    # The name of a file begins with a token of the process that wrote it. Whoever is free takes a connection.
+    tokens = {Path(row.path).name.split("-")[0] for row in rows}
+
+    def is_taken_by_another() -> bool:
+        _send(role.port, f"1.2.{next(numbers)}")
+        return {Path(row.path).name.split("-")[0] for row in all_of(sessions, Instance)} > tokens
+
+    if len(tokens) == 1:
+        wait_until(is_taken_by_another, "another process takes a connection, too")
+
+
+def _send(port: int, uid: str) -> None:
+    with RawPeer(port) as peer:
+        assert peer.associate() == ACCEPTED
+        _store(peer, uid)
+
+
+def _store(peer: RawPeer, uid: str) -> None:
+    part10 = dx_bytes(gradient(200, 300), SOPInstanceUID=uid)
+    peer.send(store_pdus(uid, part10[part10.index(b"\x08\0\x16\0UI") :]))
+    assert peer.status() == 0
 
 
 def test_if_one_ends_all_end_and_if_the_first_is_killed_the_port_is_free(role: Role) -> None:

@@ -57,7 +57,7 @@ class Browser:
     def _ask(self, method: str, path: str, body: str, follow: bool, headers: dict[str, str]) -> Shown:
         named = {name.replace("_", "-"): value for name, value in (self.added | headers).items()}
         named |= {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=LONG_S)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=6 * LONG_S)) as connection:
             connection.request(method, path, body, named)
             got = connection.getresponse()
             names = {name.lower() for name in got.headers}
@@ -101,7 +101,7 @@ def audited_when(settings: Settings, words: str) -> str:
     """The audit trail, as soon as it says so."""
 
     def trail() -> str:
-        return "".join(path.read_text() for path in sorted(settings.audit_dir.iterdir()))
+        return "".join(path.read_text() for path in sorted(settings.audit_dir.glob("*")))
 
     wait_until(lambda: words in trail(), f"the audit trail says {words}")
     return trail()

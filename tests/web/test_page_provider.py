@@ -359,6 +359,7 @@ def test_a_real_browser_comes_in_by_a_real_provider_and_stays_in(
         changes = {"http_port": port, "page_url": page_url, "oidc": oidc_of(issuer, tmp_path)}
         with page_of(settings.model_copy(update=changes), node):
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            expect.set_options(timeout=60_000)
             tab = browser.new_page(base_url=page_url)
             tab.set_default_timeout(60_000)
             tab.goto("/")

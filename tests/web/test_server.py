@@ -41,7 +41,7 @@ def test_who_hangs_up_leaves_what_was_received_whole_and_nothing_else(port: int,
     sender = SlowSender(port, body_of(film("1.2.1"), LARGE))
     with sender.socket:
         sender.send(200_000)
-        wait_until(lambda: leftovers(receiver), "the second part is being received")
+        wait_until(lambda: all_of(receiver.sessions, Instance) and leftovers(receiver), "the second part is received")
     wait_until(lambda: not leftovers(receiver), "it is thrown away")
     assert only(receiver.sessions, Instance).sop_instance_uid == "1.2.1"
 

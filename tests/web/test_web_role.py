@@ -148,8 +148,9 @@ def test_a_look_that_took_long_is_good_for_a_second_too(receiver: Receiver) -> N
 
 def test_a_full_disk_is_told_and_nothing_is_left(settings: Settings, receiver: Receiver) -> None:
     disk = receiver.store
+    larger = film("1.2.99", pixels=gradient(1500, 1000))  # the disk is asked for room every megabyte
     with serving(settings, receiver) as port:
-        sender = SlowSender(port, body_of(LARGE))
+        sender = SlowSender(port, body_of(larger))
         with sender.socket:
             sender.send(200_000)
             wait_until(lambda: leftovers(receiver), "it is being received")
