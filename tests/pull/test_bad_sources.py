@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pynetdicom import AE, evt
 from rows import all_of, only
-from waiting import LONG_S, free_port
+from waiting import LONG_S, free_port, wait_until
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -233,6 +233,8 @@ def test_a_source_without_end_is_told_to_stop(
     def endless(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         while not event.is_cancelled:
             yield PENDING, study("one")
+            # pynetdicom hears of the cancel when it has sent all it was given: on a busy machine, never.
+            wait_until(event.assoc.dul.to_provider_queue.empty, "the answer is sent")
         yield CANCELLED, None
 
     monkeypatch.setattr(query, "MOST_ANSWERS", 20)  # 5000 take a pynetdicom more than a minute
