@@ -28,7 +28,7 @@ AWAY = (OperationalError, InterfaceError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
 _READS = "reads"  # an execution option: the transaction changes nothing
 _POOL = {"pool_size": 20, "max_overflow": 200}  # more than associations and threads: a role never waits for itself
-_LONG_BYTES = 6_500_000  # SQLite begins its write-ahead log anew after 1,000 pages, and keeps 500 in memory
+_LONG_LOG_BYTES = 6_500_000  # SQLite begins its write-ahead log anew after 1,000 pages, and keeps 500 in memory
 
 
 def open_database(settings: Settings) -> Engine:
@@ -87,7 +87,7 @@ def lengthen_log(engine: Engine) -> None:
         return
     with engine.connect() as connection, suppress(OperationalError):  # no room on the disk: then it gets longer slowly
         connection.exec_driver_sql("CREATE TABLE never_committed (content BLOB)")
-        connection.execute(text("INSERT INTO never_committed VALUES (zeroblob(:size))"), {"size": _LONG_BYTES})
+        connection.execute(text("INSERT INTO never_committed VALUES (zeroblob(:size))"), {"size": _LONG_LOG_BYTES})
         connection.rollback()
 
 
