@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 RECEIVERS = {
     "node": "this node: file, folder and row on the disk before Success",
     "node-plain": 'this node with receive_path = "plain"',
+    "bare": "bare.py: what is left of this node without headers, rows and pynetdicom",
     "dcmtk": "storescp --fork +B -pdu 131072, TCP_NODELAY=1: nothing is on the disk at Success",
     "dcmtk-fsync": "the same with fsync of file and folder before Success (fsync_shim.c)",
     "orthanc": "Orthanc with TCP_NODELAY=1, its default SyncStorageArea",
@@ -54,6 +55,8 @@ def running(name: str, folder: Path) -> Iterator[int]:
 def _command(name: str, folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     if name.startswith("node"):
         return _node(folder, port, "plain" if name == "node-plain" else "fast")
+    if name == "bare":
+        return [sys.executable, str(HERE / "bare.py"), str(port), str(folder)], {"PYTHONPATH": str(HERE)}
     if name == "orthanc":
         return _orthanc(folder, port)
     if name == "pynetdicom":

@@ -67,12 +67,12 @@ def _send_lane(port: int, lane: list[SentObject], start: threading.Barrier, erro
 
 def _associate(connection: socket.socket, first: SentObject) -> int:
     """The receiver's maximum PDU length."""
-    context = bytes([1, 0, 0, 0]) + _item(0x30, first.sop_class_uid) + _item(0x40, first.transfer_syntax_uid)
-    user = _item(0x51, struct.pack(">I", 16_384)) + _item(0x52, "2.25.1")
+    context = bytes([1, 0, 0, 0]) + item(0x30, first.sop_class_uid) + item(0x40, first.transfer_syntax_uid)
+    user = item(0x51, struct.pack(">I", 16_384)) + item(0x52, "2.25.1")
     titles = struct.pack(">HH16s16s32x", 1, 0, b"BENCH".ljust(16), b"SENDER".ljust(16))
-    content = titles + _item(0x10, "1.2.840.10008.3.1.1.1") + _item(0x20, context) + _item(0x50, user)
+    content = titles + item(0x10, "1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user)
     connection.sendall(struct.pack(">BBI", 1, 0, len(content)) + content)
-    kind, answer = _pdu(connection)
+    kind, answer = read_pdu(connection)
     if kind != 2:
         raise RuntimeError(f"the association was answered with PDU type {kind}")
     at = answer.index(struct.pack(">BBH", 0x51, 0, 4)) + 4
@@ -113,14 +113,14 @@ def _send_buffers(connection: socket.socket, buffers: list[bytes | memoryview]) 
 
 
 def _status(connection: socket.socket) -> int:
-    kind, content = _pdu(connection)
+    kind, content = read_pdu(connection)
     if kind != 4:
         raise RuntimeError(f"PDU type {kind} instead of a response")
     at = content.index(struct.pack("<HHI", 0, 0x0900, 2)) + 8
     return int.from_bytes(content[at : at + 2], "little")
 
 
-def _pdu(connection: socket.socket) -> tuple[int, bytes]:
+def read_pdu(connection: socket.socket) -> tuple[int, bytes]:
     kind, _, length = struct.unpack(">BBI", _read(connection, 6))
     return kind, _read(connection, length)
 
@@ -139,6 +139,6 @@ def _uid(uid: str) -> bytes:
     return uid.encode() + b"\0" * (len(uid) % 2)
 
 
-def _item(kind: int, content: bytes | str) -> bytes:
+def item(kind: int, content: bytes | str) -> bytes:
     value = content.encode() if isinstance(content, str) else content
     return struct.pack(">BBH", kind, 0, len(value)) + value
