@@ -42,11 +42,13 @@ class SpareFiles:
                 self._give_up()
             if not self._ready:
                 self._make()
-            try:
-                return PartFile(self._ready.pop())
-            except StorageFull:
+            path = self._ready.pop()
+        try:
+            return PartFile(path)
+        except StorageFull:
+            with self._lock:
                 self._give_up()
-                raise
+            raise
 
     def _make(self) -> None:
         batch = next(self._batches)

@@ -42,11 +42,12 @@ class LookedOver:
 class Unfinished:
     """An object on its way to the disk: written as it comes, then sealed or discarded."""
 
-    def __init__(self, store: "InstanceStore", part: PartFile) -> None:
+    def __init__(self, store: "InstanceStore", part: PartFile, prefix: bytes) -> None:
         self._store = store
         self._part = part
-        self._prefix_bytes = part.size
-        self._room_until = 0  # so long the file may get before the disk is asked again
+        self._prefix_bytes = len(prefix)
+        self._ahead = [prefix]  # written with the first pieces
+        self._room_until = EARLY_WRITE_BYTES  # so long the file may get before the disk is asked again
 
     @property
     def path(self) -> Path:
@@ -59,7 +60,8 @@ class Unfinished:
         if self._part.size + size > self._room_until:
             self._store.require_room(size)
             self._room_until = self._part.size + max(size, EARLY_WRITE_BYTES)
-        self._part.write(pieces)
+        self._part.write([*self._ahead, *pieces])
+        self._ahead = []
 
     def reader(self) -> PartReader:
         """All that was written, the prefix too, to be read from its beginning."""
@@ -96,20 +98,22 @@ class InstanceStore:
         self._spares = SpareFiles(root)
 
     def begin(self, prefix: bytes) -> Unfinished:
-        """A new file that begins with the prefix: what comes before the data set.
+        """A new file that will begin with the prefix: what comes before the data set.
 
-        Raises StorageFull when the disk has no room or cannot be written.
+        Raises StorageFull when the disk has no room or the file cannot be opened.
         """
-        self.require_room(len(prefix))
-        part = self._spares.take()
-        try:
-            part.write([prefix])
-        except StorageFull:
-            part.close()
-            raise
-        unfinished = Unfinished(self, part)
+        self.require_room(EARLY_WRITE_BYTES)
+        unfinished = Unfinished(self, self._spares.take(), prefix)
         self._in_flight.add(unfinished)
         return unfinished
+
+    def require_writable(self) -> None:
+        """Write a few bytes and forget them. Raises StorageFull."""
+        unfinished = self.begin(b"written to see whether it can be")
+        try:
+            unfinished.write([])
+        finally:
+            unfinished.discard()
 
     def forget(self, unfinished: Unfinished) -> None:
         self._in_flight.discard(unfinished)

@@ -95,10 +95,10 @@ class UpperLayer(DULServiceProvider):
         return self._intake.begin(Announcement(request.sop_class_uid, request.sop_instance_uid, syntax, calling_ae))
 
     def answer_store(self, request: StoreRequest, status: int, kept: InstanceHeader | None) -> None:
-        if kept is not None:
+        self._connection.send(request.response(status, self._association.requestor.maximum_length or 0))
+        if kept is not None:  # while the peer begins with the next
             self._stored += 1
             self._book.add(self._association, kept)
-        self._connection.send(request.response(status, self._association.requestor.maximum_length or 0))
 
     def take_message(self, context_id: int, command: bytes, data_set: bytes | None) -> None:
         primitive = P_DATA()

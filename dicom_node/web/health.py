@@ -64,7 +64,7 @@ def _faults(receiver: Receiver) -> list[str]:
     except SQLAlchemyError:
         faults.append("The database is away.")
     try:
-        receiver.store.begin(b"healthz").discard()
+        receiver.store.require_writable()
     except StorageFull:
         faults.append("The instance folder cannot be written, or has no room.")
     return faults

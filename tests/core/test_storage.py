@@ -136,8 +136,11 @@ def test_a_disk_below_its_reserve_is_full(tmp_path: Path) -> None:
     store = InstanceStore(tmp_path / "instances")
     unfinished = store.begin(b"")
     store._min_free_bytes = 2 * free
-    with pytest.raises(StorageFull, match=rf"\d+ bytes free, {len(CONTENT)} wanted, {2 * free} kept in reserve"):
-        unfinished.write([CONTENT])
+    unfinished.write([CONTENT])  # room for so little was found at the beginning
+    with pytest.raises(StorageFull, match=rf"\d+ bytes free, {EARLY_WRITE_BYTES} wanted, {2 * free} kept in reserve"):
+        unfinished.write([bytes(EARLY_WRITE_BYTES)])
+    with pytest.raises(StorageFull):
+        store.begin(b"")
     assert not store.has_room()
     unfinished.discard()
     assert kept(store) == []
@@ -162,7 +165,7 @@ def test_the_disk_is_asked_for_room_again_before_more_is_written_than_was_kept_b
     monkeypatch.setattr(store, "require_room", lambda _: asked_at.append(unfinished.path.stat().st_size))
     for _ in range(9):
         unfinished.write([bytes(EARLY_WRITE_BYTES // 4)])
-    assert asked_at == [0, EARLY_WRITE_BYTES, 2 * EARLY_WRITE_BYTES]
+    assert asked_at == [EARLY_WRITE_BYTES, 2 * EARLY_WRITE_BYTES]
     unfinished.discard()
 
 
@@ -192,16 +195,17 @@ def test_a_disk_that_fails_is_full_and_leaves_nothing(
     assert kept(store) == []
 
 
-def test_a_disk_that_has_no_room_for_the_beginning_keeps_nothing_of_it(
+def test_a_folder_that_cannot_be_written_is_found_so_and_nothing_is_left_of_it(
     store: InstanceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "writev", fail)
     descriptors = len(os.listdir("/proc/self/fd"))
+    store.require_writable()
+    monkeypatch.setattr(os, "writev", fail)
     with pytest.raises(StorageFull):
-        store.begin(PREFIX)
+        store.require_writable()
     assert kept(store) == []
     assert len(os.listdir("/proc/self/fd")) == descriptors
     assert store.quiet_s() > 0.0
