@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Executable, bindparam, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, bindparam, insert, update
 from sqlmodel import Session, select
 
 from dicom_node.database import Sessions
 from dicom_node.errors import IllegalMove
 from dicom_node.models import Commitment, Delivery, Job, Pull, Study, Transition
+from dicom_node.prepared import Prepared
 from dicom_node.states import (
     COMMITMENT_MOVES,
     DELIVERY_MOVES,
@@ -54,18 +55,20 @@ _FAILED: Mapping[LeasedKind, State] = {
     Commitment: CommitmentState.FAILED,
     Pull: PullState.FAILED,
 }
+_ADD_LINE = Prepared(lambda _: insert(Transition))
 
 
 def begin(session: Session, row: Row, now: datetime, reason: str) -> None:
     """Insert a row in its first state, with the first line of its timeline."""
     session.add(row)
     session.flush()
-    note_begin(session, row, now, reason)
-
-
-def note_begin(session: Session, row: Row, now: datetime, reason: str) -> None:
-    """Write the first line of the timeline of a row that is in the database already."""
     _note(session, row, old="", now=now, reason=reason)
+
+
+def note_begin(connection: Connection, kind: type[Row], row_id: int, state: State, now: datetime, reason: str) -> None:
+    """Write the first line of the timeline of a row that was inserted without a session, which takes long."""
+    of = {"row_kind": kind.__tablename__, "row_id": row_id}
+    _ADD_LINE.run(connection, {**of, "old": "", "new": state.value, "at": now, "reason": reason})
 
 
 def note(session: Session, row: Row, now: datetime, reason: str) -> None:

@@ -1,6 +1,6 @@
 """What has been received, as rows: Study, Series, Instance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,8 +21,8 @@ from sqlmodel import Session
 
 from dicom_node import lifecycle
 from dicom_node.models import Instance, Series, Study
+from dicom_node.prepared import Prepared
 from dicom_node.receive.header import InstanceHeader, as_number
-from dicom_node.receive.prepared import Prepared
 from dicom_node.states import StudyState
 from dicom_node.storage import StoredFile
 
@@ -59,6 +59,8 @@ _PLACE = Prepared(
         .with_for_update(of=_STUDY)
     )
 )
+_ADD_STUDY = Prepared(lambda dialect: _insert(_STUDY, dialect))
+_ADD_SERIES = Prepared(lambda dialect: _insert(_SERIES, dialect))
 _ADD = Prepared(lambda dialect: _insert(_INSTANCE, dialect))
 _RENEW = Prepared(
     lambda _: update(_STUDY).where(_STUDY.c.id == bindparam("of")).values(last_received_at=bindparam("now"))
@@ -133,33 +135,36 @@ class Catalog:
     def _find_place(self, header: InstanceHeader, now: datetime) -> "_Place":
         """Where the object belongs, made where it is not there yet."""
         key = {"study": header.study_instance_uid, "series": header.series_instance_uid}
-        found = _PLACE.run(self._connection, key)
-        if not found:
-            self._begin_study(header, now)
-            found = _PLACE.run(self._connection, key)
+        found = _PLACE.run(self._connection, key) or self._begin_study(header, now) or _PLACE.run(self._connection, key)
         study_id, series_id, state, images_removed_at = found[0]
         if images_removed_at is not None:
             self._note_return(study_id, now)
         if series_id is None:
             series = {"study_id": study_id, "series_instance_uid": key["series"], "modality": header.modality}
-            series_id = self._insert(_SERIES, series) or _PLACE.run(self._connection, key)[0][1]
+            new = _ADD_SERIES.run(self._connection, series)
+            series_id = new[0][0] if new else _PLACE.run(self._connection, key)[0][1]
         return _Place(study_id, series_id, state)
 
-    def _begin_study(self, header: InstanceHeader, now: datetime) -> None:
-        """With what its first object says of order and patient: by that an order or a final report finds it."""
+    def _begin_study(self, header: InstanceHeader, now: datetime) -> Sequence[tuple[Any, ...]]:
+        """With what its first object says of order and patient: by that an order or a final report finds it.
+
+        Returns what `_PLACE` would; nothing if another association was first.
+        """
         values = {
             "study_instance_uid": header.study_instance_uid,
-            "state": StudyState.RECEIVING,
+            "state": StudyState.RECEIVING.value,
             "accession_number": _ascii(header.accession_number),
             "patient_id": _ascii(header.patient_id),
             "issuer_of_patient_id": _ascii(header.issuer_of_patient_id),
+            "patient_name_folded": "",
             "last_received_at": now,
             "created_at": now,
         }
-        new_id = self._insert(_STUDY, values)
-        if new_id is not None:
-            with self._moving() as session:
-                lifecycle.note_begin(session, session.get_one(Study, new_id), now, reason="first instance received")
+        new = _ADD_STUDY.run(self._connection, values)
+        if not new:
+            return ()
+        lifecycle.note_begin(self._connection, Study, new[0][0], StudyState.RECEIVING, now, "first instance received")
+        return [(new[0][0], None, StudyState.RECEIVING.value, None)]
 
     def _note_return(self, study_id: int, now: datetime) -> None:
         with self._moving() as session:
@@ -172,10 +177,6 @@ class Catalog:
             study = session.get_one(Study, study_id)
             if study.state == StudyState.COMPLETE:  # another object of this transaction may have reopened it
                 lifecycle.advance(session, study, StudyState.RECEIVING, now=now, reason="an image came late")
-
-    def _insert(self, table: Table, values: dict[str, Any]) -> int | None:
-        """The new row's id; None if another association was first."""
-        return self._connection.execute(_insert(table, self._connection.dialect.name), values).scalar()
 
     def _moving(self) -> AbstractContextManager[Session]:
         """A session that takes part in the transaction."""

@@ -1,5 +1,6 @@
 """One object's way from the wire to its row: written as it comes, read, made durable, committed (PS3.4 B.2.3)."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,6 +85,7 @@ class Intake:
         self._files = files_of(receiver.store)
         self._rows = GroupCommit(self._commit)
         self._told: dict[int, None] = {}  # studies, the oldest first
+        self._telling = threading.Lock()
 
     def begin(self, announced: Announcement) -> "Deposit":
         return Deposit(self, announced)
@@ -97,12 +99,14 @@ class Intake:
         header = _read(unfinished.reader(), announced)
         _require_what_was_announced(header, announced)
         stored = unfinished.seal()
-        instance_id = self._rows.add(Record(header, unfinished, stored, announced.calling_ae))
-        _log.debug("instance_stored", instance=instance_id, calling_ae=announced.calling_ae, bytes=stored.size_bytes)
+        registered = self._rows.add(Record(header, unfinished, stored, announced.calling_ae))
+        self._log_study(registered.study_id, announced.calling_ae)
+        of = {"instance": registered.instance_id, "calling_ae": announced.calling_ae}
+        _log.debug("instance_stored", **of, bytes=stored.size_bytes)
         return header
 
-    def _commit(self, records: Sequence[Record]) -> list[int]:
-        """The ids of the records' rows, when these are on the disk, as the files are."""
+    def _commit(self, records: Sequence[Record]) -> list[Registered]:
+        """What became of each, when the rows are on the disk, as the files are."""
         with self._receiver.sessions.transaction() as connection:
             catalog = Catalog(connection, self._files)
             # Always in the same order: two processes that lock the same studies must not wait for each other.
@@ -116,17 +120,17 @@ class Intake:
             for record, result in zip(records, registered, strict=True):
                 if result.is_new:
                     record.unfinished.keep()  # before the commit: if that is cut short, who knows what was committed
-        self._log_studies(records, registered)
-        return [result.instance_id for result in registered]
+        return registered
 
-    def _log_studies(self, records: Sequence[Record], registered: Sequence[Registered]) -> None:
+    def _log_study(self, study_id: int, calling_ae: str) -> None:
         """The first line of a study's story: that it comes, and from whom. Not of every slice of a CT."""
-        for record, each in zip(records, registered, strict=True):
-            if each.study_id not in self._told:
-                self._told[each.study_id] = None
-                _log.info("study_comes", study=each.study_id, calling_ae=record.calling_ae)
-        while len(self._told) > _STUDIES_TOLD:
-            del self._told[next(iter(self._told))]
+        with self._telling:
+            is_told = study_id in self._told
+            self._told[study_id] = None
+            if len(self._told) > _STUDIES_TOLD:
+                del self._told[next(iter(self._told))]
+        if not is_told:
+            _log.info("study_comes", study=study_id, calling_ae=calling_ae)
 
 
 def _lock_order(record: Record) -> tuple[str, str, str]:

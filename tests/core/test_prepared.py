@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from dicom_node.database import Sessions
 from dicom_node.models import Study
-from dicom_node.receive.prepared import Prepared
+from dicom_node.prepared import Prepared
 
 STUDY = cast(Table, inspect(Study).local_table)
 ADD = Prepared(lambda _: insert(STUDY).returning(STUDY.c.id))
