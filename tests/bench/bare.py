@@ -1,7 +1,7 @@
 """The least that a receiver in Python must do: cut PDUs, write files, make them durable, answer Success.
 
 No header is read, no row is written, nobody is refused: what it reaches is the most that there is to reach for us.
-`python bare.py PORT FOLDER` serves `sender` alone.
+`python bare.py PORT FOLDER`.
 """
 
 import socket
@@ -46,13 +46,26 @@ def _serve(connection: socket.socket, spares: SpareFiles) -> None:
 
 
 def _accept(connection: socket.socket) -> None:
-    """Answer the A-ASSOCIATE-RQ: its one presentation context with its one transfer syntax."""
+    """Answer the A-ASSOCIATE-RQ."""
     _, request = read_pdu(connection)
-    at = request.rindex(b"\x40\0")
-    syntax = request[at : at + 4 + int.from_bytes(request[at + 2 : at + 4], "big")]
-    user = item(0x50, item(0x51, struct.pack(">I", _MAX_PDU)))
-    content = request[:68] + item(0x21, struct.pack(">B3x", 1) + syntax) + user
+    contexts = [_accepted(content) for kind, content in _items(request[68:]) if kind == 0x20]
+    user = item(0x50, item(0x51, struct.pack(">I", _MAX_PDU)) + item(0x52, "2.25.1"))
+    content = request[:68] + item(0x10, "1.2.840.10008.3.1.1.1") + b"".join(contexts) + user
     connection.sendall(struct.pack(">BxI", 2, len(content)) + content)
+
+
+def _accepted(proposed: bytes) -> bytes:
+    """A presentation context with the first of its transfer syntaxes."""
+    syntax = next(content for kind, content in _items(proposed[4:]) if kind == 0x40)
+    return item(0x21, proposed[:1] + b"\0\0\0" + item(0x40, syntax))
+
+
+def _items(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """PS3.8 9.3.2: each with its type."""
+    while content:
+        end = 4 + int.from_bytes(content[2:4], "big")
+        yield content[0], content[4:end]
+        content = content[end:]
 
 
 def _rounds(connection: socket.socket) -> Iterator[list[Fragment]]:
@@ -64,8 +77,8 @@ def _rounds(connection: socket.socket) -> Iterator[list[Fragment]]:
         while isinstance(piece := buffer.next_piece(is_established=True), Fragment):
             fragments.append(piece)
         yield fragments
-        if piece is not None:
-            return  # A-RELEASE-RQ
+        if piece is not None:  # A-RELEASE-RQ
+            return connection.sendall(b"\6\0\0\0\0\4\0\0\0\0")
 
 
 def _store(connection: socket.socket, rounds: Iterator[list[Fragment]], spares: SpareFiles) -> bool:

@@ -37,8 +37,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class SentObject:
-    """A data set as it goes on the wire, and what its C-STORE-RQ says."""
+    """A data set as it goes on the wire, what its C-STORE-RQ says, and the file for those who send files."""
 
+    file: Path
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
@@ -95,4 +96,4 @@ def _sent(file: Path) -> SentObject:
     ds = dcmread(file, stop_before_pixels=True)
     content = file.read_bytes()
     start = 144 + int(ds.file_meta.FileMetaInformationGroupLength)
-    return SentObject(ds.SOPClassUID, ds.SOPInstanceUID, ds.file_meta.TransferSyntaxUID, content[start:])
+    return SentObject(file, ds.SOPClassUID, ds.SOPInstanceUID, ds.file_meta.TransferSyntaxUID, content[start:])

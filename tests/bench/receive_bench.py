@@ -21,9 +21,10 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from objects import KINDS, SentObject, make_objects  # noqa: E402  found by the line above
 from receivers import RECEIVERS, available, running  # noqa: E402
-from sender import Sending, send_all  # noqa: E402
+from sender import Sending, send_all, send_by  # noqa: E402
 
-Runs = dict[tuple[str, int, str], list[Sending]]  # by kind, associations, receiver; one for each repetition
+# By kind, sender (how many associations of ours, or a program of DCMTK's), receiver; one for each repetition.
+Runs = dict[tuple[str, str, str], list[Sending]]
 DOCUMENT = Path(__file__).parents[2] / "deploy" / "receiving.md"
 _MOST_WRITTEN = 4_000_000_000  # bytes, by one run and what is on its way
 _REMOVED_FOR_GOOD_S = 90.0
@@ -46,13 +47,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--receivers", default=",".join(available()), help=f"of {', '.join(RECEIVERS)}; node is always")
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--associations", default="1,4,8")
+    parser.add_argument("--senders", default="1,4,8,dcmsend,storescu", help="so many associations, or who sends by one")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--folder", default=None, help="on the disk to measure; several GB are written")
     parser.add_argument("--write", action="store_true", help="put the table into deploy/receiving.md")
     options = parser.parse_args()
     options.kinds = options.kinds.split(",")
-    options.associations = [int(each) for each in options.associations.split(",")]
+    options.senders = options.senders.split(",")
     options.receivers = list(dict.fromkeys(["node", *options.receivers.split(",")]))
     return options
 
@@ -63,18 +64,16 @@ def _measure(options: argparse.Namespace, scratch: Path) -> Runs:
     runs: Runs = defaultdict(list)
     for repetition in range(options.repetitions):
         for kind in options.kinds:
-            for associations in options.associations:
+            for sender in options.senders:
                 for name in random.sample(options.receivers, len(options.receivers)):
-                    folder = scratch / "out" / f"{name}-{kind}-{associations}-{repetition}"
-                    sending = _one(name, objects[kind], associations, folder)
-                    runs[kind, associations, name].append(sending)
-                    print(
-                        f"{repetition} {kind} {associations} {name:12} {sending.megabytes_per_s:7.0f} MB/s", flush=True
-                    )
+                    folder = scratch / "out" / f"{name}-{kind}-{sender}-{repetition}"
+                    sending = _one(name, objects[kind], sender, folder)
+                    runs[kind, sender, name].append(sending)
+                    print(f"{repetition} {kind} {sender:8} {name:12} {sending.megabytes_per_s:7.0f} MB/s", flush=True)
     return runs
 
 
-def _one(name: str, objects: list[SentObject], associations: int, folder: Path) -> Sending:
+def _one(name: str, objects: list[SentObject], sender: str, folder: Path) -> Sending:
     """In a new folder, which stays: ext4 is slow to make files for minutes after others were removed."""
     if shutil.disk_usage(folder.parent).free < _MOST_WRITTEN:
         shutil.rmtree(folder.parent)
@@ -83,7 +82,8 @@ def _one(name: str, objects: list[SentObject], associations: int, folder: Path) 
     with running(name, folder) as port:
         send_all(port, objects[:1], 1)
         os.sync()
-        sending = send_all(port, objects[1:], associations)
+        rest = objects[1:]
+        sending = send_all(port, rest, int(sender)) if sender.isdecimal() else send_by(sender, port, rest)
     _drop_pages(folder)
     return sending
 
@@ -101,16 +101,16 @@ def _table(options: argparse.Namespace, runs: Runs) -> str:
     head = f"{datetime.now(UTC):%Y-%m-%d}, {machine}; medians of {options.repetitions}.\n\n"
     others = [name for name in options.receivers if name != "node"]
     lines = [
-        "| objects | associations | MB/s | objects/s | " + " | ".join(f"÷ {name}" for name in others) + " |",
+        "| objects | sender | MB/s | objects/s | " + " | ".join(f"÷ {name}" for name in others) + " |",
         "|---|---|---|---|" + "---|" * len(others),
     ]
     for kind in options.kinds:
-        for associations in options.associations:
-            ours = runs[kind, associations, "node"]
+        for sender in options.senders:
+            ours = runs[kind, sender, "node"]
             speed = statistics.median(each.megabytes_per_s for each in ours)
             rate = statistics.median(each.objects / each.seconds for each in ours)
-            ratios = [_ratio(ours, runs[kind, associations, name]) for name in others]
-            lines.append(f"| {kind} | {associations} | {speed:.0f} | {rate:.0f} | " + " | ".join(ratios) + " |")
+            ratios = [_ratio(ours, runs[kind, sender, name]) for name in others]
+            lines.append(f"| {kind} | {sender} | {speed:.0f} | {rate:.0f} | " + " | ".join(ratios) + " |")
     meanings = [f"- `{name}`: {RECEIVERS[name]}" for name in options.receivers]
     return head + "\n".join([*lines, "", *meanings]) + "\n"
 
