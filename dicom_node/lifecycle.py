@@ -65,10 +65,19 @@ def begin(session: Session, row: Row, now: datetime, reason: str) -> None:
     _note(session, row, old="", now=now, reason=reason)
 
 
-def note_begin(connection: Connection, kind: type[Row], row_id: int, state: State, now: datetime, reason: str) -> None:
-    """Write the first line of the timeline of a row that was inserted without a session, which takes long."""
-    of = {"row_kind": kind.__tablename__, "row_id": row_id}
-    _ADD_LINE.run(connection, {**of, "old": "", "new": state.value, "at": now, "reason": reason})
+def note_begin(
+    connection: Connection, kind: type[Row], *, row_id: int, state: State, now: datetime, reason: str
+) -> None:
+    """Write the first line of the timeline of a row that was inserted without a session: a session takes long."""
+    line = {
+        "row_kind": kind.__tablename__,
+        "row_id": row_id,
+        "old": "",
+        "new": state.value,
+        "at": now,
+        "reason": reason,
+    }
+    _ADD_LINE.run(connection, line)
 
 
 def note(session: Session, row: Row, now: datetime, reason: str) -> None:

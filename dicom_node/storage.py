@@ -102,9 +102,13 @@ class InstanceStore:
 
         Raises StorageFull when the disk has no room or the file cannot be opened.
         """
-        self.require_room(EARLY_WRITE_BYTES)
         unfinished = Unfinished(self, self._spares.take(), prefix)
-        self._in_flight.add(unfinished)
+        self._in_flight.add(unfinished)  # from here on its first megabyte is kept room for
+        try:
+            self.require_room(0)
+        except StorageFull:
+            unfinished.discard()
+            raise
         return unfinished
 
     def require_writable(self) -> None:

@@ -47,7 +47,7 @@ def _insert(table: Table, dialect: str) -> ReturningInsert[int]:
     return insert.on_conflict_do_nothing().returning(table.c.id)
 
 
-# What is run for every object.
+# What is run for every object, and for every new study and series.
 # The study, locked so that completeness and a late instance see each other; and the series, where it is there.
 _PLACE = Prepared(
     lambda _: (
@@ -163,8 +163,10 @@ class Catalog:
         new = _ADD_STUDY.run(self._connection, values)
         if not new:
             return ()
-        lifecycle.note_begin(self._connection, Study, new[0][0], StudyState.RECEIVING, now, "first instance received")
-        return [(new[0][0], None, StudyState.RECEIVING.value, None)]
+        study_id, state = new[0][0], StudyState.RECEIVING
+        reason = "first instance received"
+        lifecycle.note_begin(self._connection, Study, row_id=study_id, state=state, now=now, reason=reason)
+        return [(study_id, None, state.value, None)]
 
     def _note_return(self, study_id: int, now: datetime) -> None:
         with self._moving() as session:

@@ -47,11 +47,8 @@ class Messages:
             self._take_command(fragment)
 
     def hand_on(self) -> None:
-        """Write what was received of an object, before its bytes are overwritten.
-
-        Also when nothing was: what was handed on before is read in another thread until the next is.
-        """
-        if self._deposit is not None:
+        """Write what was received of an object, before its bytes are overwritten."""
+        if self._deposit is not None and self._pieces:
             self._deposit.write(self._pieces)
             self._pieces = []
 

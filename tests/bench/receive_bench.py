@@ -47,7 +47,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--receivers", default=",".join(available()), help=f"of {', '.join(RECEIVERS)}; node is always")
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--senders", default="1,4,8,dcmsend,storescu", help="so many associations, or who sends by one")
+    senders = ["1", "4", "8", *filter(shutil.which, ("dcmsend", "storescu"))]
+    parser.add_argument("--senders", default=",".join(senders), help="so many associations, or who sends by one")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--folder", default=None, help="on the disk to measure; several GB are written")
     parser.add_argument("--write", action="store_true", help="put the table into deploy/receiving.md")

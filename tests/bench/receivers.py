@@ -56,7 +56,7 @@ def _command(name: str, folder: Path, port: int) -> tuple[list[str], dict[str, s
     if name.startswith("node"):
         return _node(folder, port, "plain" if name == "node-plain" else "fast")
     if name == "bare":
-        return [sys.executable, str(HERE / "bare.py"), str(port), str(folder)], {"PYTHONPATH": str(HERE)}
+        return [sys.executable, str(HERE / "bare.py"), str(port), str(folder)], {}
     if name == "orthanc":
         return _orthanc(folder, port)
     if name == "pynetdicom":

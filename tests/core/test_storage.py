@@ -15,7 +15,7 @@ from stored_files import unfinished_files, whole_files
 
 from dicom_node import spare_files
 from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
-from dicom_node.part_file import EARLY_WRITE_BYTES
+from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile
 from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.part10 import file_prefix
 from dicom_node.storage import InstanceStore, LookedOver, StoredFile, Unfinished
@@ -155,6 +155,24 @@ def test_what_is_in_flight_is_kept_room_for(store: InstanceStore, monkeypatch: p
     for each in begun:
         each.discard()
     store.begin(b"").discard()
+
+
+def test_of_two_that_begin_together_none_is_given_the_room_of_the_other(
+    store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store._min_free_bytes = 8 * EARLY_WRITE_BYTES
+    monkeypatch.setattr(store, "free_bytes", lambda: 9 * EARLY_WRITE_BYTES)
+    take = store._spares.take
+
+    def take_while_another_begins() -> PartFile:
+        monkeypatch.setattr(store._spares, "take", take)
+        store.begin(b"")
+        return take()
+
+    monkeypatch.setattr(store._spares, "take", take_while_another_begins)
+    with pytest.raises(StorageFull):
+        store.begin(b"")
+    assert len(store._in_flight) == 1
 
 
 def test_the_disk_is_asked_for_room_again_before_more_is_written_than_was_kept_back(

@@ -80,7 +80,7 @@ class Site:
         self._check_moments(disk, records)
         for name, each in deaf.items():
             each.follow(records)
-            self.lost_unsynced[name] += len(self._lost(self._left_of(each, None), records[-1].end))
+            self.lost_unsynced[name] += self._count_lost(each, records[-1].end)
         left = self._left_of(disk, self.cuts)
         assert self._lost(left, records[-1].end) == []
         assert incomplete(left / "instances", self._rows(left)) == []
@@ -122,6 +122,12 @@ class Site:
     def _lost(self, data: Path, until: int) -> list[str]:
         due = [*self.kept, *(each for each in self.senders.acknowledged if each.mark <= until)]
         return lost(data / "instances", self._rows(data), due)
+
+    def _count_lost(self, deaf: Disk, until: int) -> int:
+        try:
+            return len(self._lost(self._left_of(deaf, None), until))
+        except sqlite3.DatabaseError:  # not even the database is whole: an older log beside newer pages
+            return len(self.kept) + len(self.senders.acknowledged)
 
     def _rows(self, data: Path) -> Found:
         if self.database is not None:

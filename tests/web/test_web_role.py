@@ -1,5 +1,6 @@
 """The web role as a process, and what it says when disk or database is away."""
 
+import errno
 import os
 import signal
 import socket
@@ -122,6 +123,16 @@ def test_health_is_told_as_it_is(reserve: int, status: int, settings: Settings, 
     words = b"The instance folder cannot be written, or has no room.\n"
     assert (told.status, told.content == words) == (status, status == 503)
     assert leftovers(receiver) == []
+
+
+def test_a_folder_that_has_room_but_cannot_be_written_is_told(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "writev", fail)
+    assert list(Checkup(receiver).faults()) == ["The instance folder cannot be written, or has no room."]
 
 
 def test_strangers_who_ask_for_health_touch_the_disk_once_a_second(receiver: Receiver) -> None:
