@@ -181,7 +181,7 @@ class Deposit:
         self._attempt(self._open)
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
-        """Write pieces of the data set."""
+        """Take pieces of the data set; they must stay as they are until the next call has returned."""
         if self._unfinished is not None:
             self._attempt(lambda: self._write(pieces))
 

@@ -47,8 +47,11 @@ class Messages:
             self._take_command(fragment)
 
     def hand_on(self) -> None:
-        """Write what was received of an object, before its bytes are overwritten."""
-        if self._deposit is not None and self._pieces:
+        """Write what was received of an object, before its bytes are overwritten.
+
+        Also when nothing was: what was handed on before stays as it is until then, which the fuzzer holds.
+        """
+        if self._deposit is not None:
             self._deposit.write(self._pieces)
             self._pieces = []
 
