@@ -46,7 +46,7 @@ class Unfinished:
         self._store = store
         self._part = part
         self._prefix_bytes = len(prefix)
-        self._ahead = [prefix]  # written with the first pieces
+        self._ahead = [prefix]  # written before the first pieces, by the same call to the system
         self._room_until = EARLY_WRITE_BYTES  # so long the file may get before the disk is asked again
 
     @property

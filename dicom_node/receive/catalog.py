@@ -61,7 +61,7 @@ _PLACE = Prepared(
 )
 _ADD_STUDY = Prepared(lambda dialect: _insert(_STUDY, dialect))
 _ADD_SERIES = Prepared(lambda dialect: _insert(_SERIES, dialect))
-_ADD = Prepared(lambda dialect: _insert(_INSTANCE, dialect))
+_ADD_INSTANCE = Prepared(lambda dialect: _insert(_INSTANCE, dialect))
 _RENEW = Prepared(
     lambda _: update(_STUDY).where(_STUDY.c.id == bindparam("of")).values(last_received_at=bindparam("now"))
 )
@@ -113,7 +113,7 @@ class Catalog:
 
     def _add(self, place: "_Place", values: dict[str, Any], stored: StoredFile) -> Registered:
         """Insert the instance beside those of its UID, unless one of them has the same bytes."""
-        while not (new := _ADD.run(self._connection, values)):
+        while not (new := _ADD_INSTANCE.run(self._connection, values)):
             variants = self._connection.execute(_VARIANTS, {"uid": values["sop_instance_uid"]}).all()
             values["variant"], values["sha256"] = len(variants), self._files.sha256_of(stored)
             for variant in map(_Variant._make, variants):

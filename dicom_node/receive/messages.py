@@ -49,7 +49,7 @@ class Messages:
     def hand_on(self) -> None:
         """Write what was received of an object, before its bytes are overwritten.
 
-        Also when nothing was: what was handed on before stays as it is until then, which the fuzzer holds.
+        Also when nothing was: a deposit may count on what it was given until its next call has returned.
         """
         if self._deposit is not None:
             self._deposit.write(self._pieces)
