@@ -11,7 +11,7 @@ _PDV_HEAD = struct.Struct(">IBB")  # length, presentation context, message contr
 _PDU_TYPES = range(0x01, 0x08)
 _DATA = 0x04  # P-DATA-TF
 _LONGEST_CONTROL_PDU_BYTES = 256 * 1024  # 128 presentation contexts with 30 transfer syntaxes each
-_IDLE_BUFFER_BYTES = 16 * 1024
+_IDLE_BUFFER_BYTES = 4 * 1024
 _BUSY_BUFFER_BYTES = 512 * 1024
 # PS3.8 E.2, message control header
 _IS_COMMAND, _IS_LAST = 0x01, 0x02
@@ -51,6 +51,17 @@ class PduBuffer:
     def filled(self, count: int) -> None:
         """So many bytes were put there."""
         self._end += count
+
+    @property
+    def may_shrink(self) -> bool:
+        """Whether a large message took memory that nothing needs now."""
+        return self._size > _IDLE_BUFFER_BYTES and self._at == self._end
+
+    def shrink(self) -> None:
+        """Give that memory back. What was handed out of it stays as it is."""
+        self._at = self._end = 0
+        self._size = _IDLE_BUFFER_BYTES
+        self._view, self._other = memoryview(bytearray(self._size)), memoryview(b"")
 
     def clear(self) -> None:
         """Forget what was not read."""

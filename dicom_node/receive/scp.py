@@ -47,7 +47,8 @@ from dicom_node.tls import RenewingContext, server_context
 VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 
 ACSE_TIMEOUT_S = 30
-_M_ARENA_MAX = -8  # malloc.h
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # malloc.h
+_LARGE_BYTES = 256 * 1024  # of a buffer, which goes back to the system when it is freed
 _UNFINISHED_AGE_S = 3_600.0  # no C-STORE writes for so long
 _LONGEST_ACCEPT_S = 60.0
 _LONGEST_DIGEST_S = 900.0  # of one object
@@ -63,7 +64,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     look_over_files(_receiver(settings, engine))
     engine.dispose()  # a connection is not for two processes
     _freeze_what_was_imported()
-    _share_memory_between_threads()
+    _keep_no_freed_memory()
     port = open_port(settings)
     with siblings(settings.receive_processes - 1, partial(_receive_beside, settings, port), stop) as require_them:
         _receive_first(settings, port, require_them, stop)
@@ -125,11 +126,15 @@ def _freeze_what_was_imported() -> None:
     gc.collect()  # the interval grows with what the last collection found
 
 
-def _share_memory_between_threads() -> None:
-    """glibc gives threads arenas of their own, and keeps what each once had: with many associations that adds up."""
+def _keep_no_freed_memory() -> None:
+    """glibc gives threads arenas of their own, and keeps what each once had: with many associations that adds up.
+
+    It would keep large buffers, too, once it has seen one go.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no arenas
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def start_server(settings: Settings, receiver: Receiver, port: Port | None = None) -> Listener:

@@ -31,6 +31,7 @@ _AWAITING_REQUEST, _ESTABLISHED, _AWAITING_CLOSE = "Sta2", "Sta6", "Sta13"
 _CONNECTION_CLOSED, _ARTIM_EXPIRED, _INVALID_PDU = "Evt17", "Evt18", "Evt19"
 _COMMAND, _DATA = b"\x03", b"\x02"  # message control headers of whole fragments, PS3.8 E.2
 _DUL_PROVIDER_UNSPECIFIED = 0x00  # PS3.8 table 9-26
+_QUIET_S = 1.0  # after which a peer's large buffers are given back
 _PROGRESS_BYTES = 16 * 1024  # within a message, whoever sends less in the network time-out is as good as silent
 
 Returned = TypeVar("Returned")
@@ -174,11 +175,17 @@ class UpperLayer(DULServiceProvider):
             self._connection.close()
 
     def _wait(self) -> None:
-        is_timed = self._awaits_artim(self.state_machine.current_state)
-        timeout_ms = max(0.0, self.artim_timer.remaining * 1000 + 1) if is_timed else None
-        for file, _ in self._poll.poll(timeout_ms):
+        ready = self._poll.poll(self._timeout_ms())
+        for file, _ in ready:
             if file == self._bell.fileno():
                 self._bell.clear()
+        if not ready and self._buffer.may_shrink:
+            self._buffer.shrink()
+
+    def _timeout_ms(self) -> float | None:
+        if self._awaits_artim(self.state_machine.current_state):
+            return max(0.0, self.artim_timer.remaining * 1000 + 1)
+        return _QUIET_S * 1000 if self._buffer.may_shrink else None
 
     def _awaits_artim(self, state: str) -> bool:
         return state in (_AWAITING_REQUEST, _AWAITING_CLOSE)

@@ -84,15 +84,24 @@ def _send_lane(port: int, lane: list[SentObject], start: threading.Barrier, erro
             frames = [_frames(each, max_pdu) for each in lane]
             start.wait(60)
             for each in frames:
-                _send_buffers(connection, each)
-                status = _status(connection)
-                if status:
-                    raise RuntimeError(f"status {status:04X}")
+                _store(connection, each)
             connection.sendall(b"\x05\0\0\0\0\x04\0\0\0\0")
             connection.recv(10)
     except (OSError, RuntimeError, struct.error) as error:
         errors.append(f"{type(error).__name__}: {error}")
         start.abort()
+
+
+def store(connection: socket.socket, each: SentObject) -> None:
+    """Send one object by an association that stands. Raises RuntimeError unless it is answered with Success."""
+    _store(connection, _frames(each, _MAX_PDU))
+
+
+def _store(connection: socket.socket, frames: list[bytes | memoryview]) -> None:
+    _send_buffers(connection, frames)
+    status = _status(connection)
+    if status:
+        raise RuntimeError(f"status {status:04X}")
 
 
 def _associate(connection: socket.socket, first: SentObject) -> int:

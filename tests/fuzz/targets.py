@@ -34,6 +34,7 @@ _MAX_PDU_BYTES = 700
 _LARGEST_BUFFER_BYTES = 1024 + 6
 _ASSOCIATE_REQUEST = 1
 _IS_SCRIPT, _IS_ESTABLISHED = 1, 2
+_HAS_PAUSES = 1  # in the second byte: the peer is quiet whenever nothing is there
 # How a data set comes: from a peer that announced a transfer syntax, deflated by us, or as a file with its own meta.
 _ANNOUNCED, _DEFLATED, _FILE = range(3)
 SYNTAXES = (*map(str, AllTransferSyntaxes), "1.2.3.4", "no uid", "")
@@ -80,7 +81,10 @@ def _receive(buffer: PduBuffer, sent: bytes, seed: int, *, is_established: bool)
                 is_established |= piece[0] == _ASSOCIATE_REQUEST
                 node.heard.append(piece)
             elif come:
-                come = _put(buffer, assembly, come) or next(rest, b"")
+                assembly.hand_on()
+                if seed & _HAS_PAUSES and buffer.may_shrink:
+                    buffer.shrink()
+                come = _put(buffer, come) or next(rest, b"")
             else:
                 break
     except BadPdu:
@@ -91,9 +95,8 @@ def _receive(buffer: PduBuffer, sent: bytes, seed: int, *, is_established: bool)
     return node.heard
 
 
-def _put(buffer: PduBuffer, assembly: Messages, come: bytes) -> bytes:
+def _put(buffer: PduBuffer, come: bytes) -> bytes:
     """Returns what there was no space for."""
-    assembly.hand_on()
     space = buffer.space()
     assert 0 < len(space) <= _LARGEST_BUFFER_BYTES, f"space of {len(space)} bytes"
     part = come[: len(space)]

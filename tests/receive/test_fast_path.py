@@ -25,9 +25,10 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Instance
 from dicom_node.peers import Tls
-from dicom_node.receive import listener, scp
+from dicom_node.receive import listener, scp, upper_layer
 from dicom_node.receive.intake import SUCCESS, Receiver
 from dicom_node.receive.listener import Listener, bound_port
+from dicom_node.receive.pdus import PduBuffer
 from dicom_node.storage import InstanceStore
 
 FILM = dx_bytes(gradient(500, 400))
@@ -106,6 +107,28 @@ def test_every_way_of_cutting_an_object_gives_the_same_file(
     assert kept.endswith(DATA_SET)
     assert dcmread(receiver.store.open(instance.path)).file_meta.MediaStorageSOPInstanceUID == UID
     assert parts(receiver) == []
+
+
+def test_who_pauses_gives_memory_back_and_goes_on(
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[PduBuffer] = []
+    shrink = PduBuffer.shrink
+
+    def give_back(buffer: PduBuffer) -> None:
+        shrink(buffer)
+        given_back.append(buffer)
+
+    monkeypatch.setattr(PduBuffer, "shrink", give_back)
+    monkeypatch.setattr(upper_layer, "_QUIET_S", 0.01)
+    with listening(settings, receiver) as server, associated(bound_port(server)) as peer:
+        peer.send(STORE[:200_000])
+        wait_until(lambda: given_back, "in the middle of an object")
+        peer.send(STORE[200_000:])
+        assert peer.status() == SUCCESS
+        wait_until(lambda: not given_back[0].may_shrink, "and after it")
+    instance = only(receiver.sessions, Instance)
+    assert receiver.store.open(instance.path).read_bytes().endswith(DATA_SET)
 
 
 def test_services_take_turns_on_one_association(port: int, receiver: Receiver) -> None:

@@ -124,6 +124,29 @@ def test_memory_does_not_grow_with_what_is_sent() -> None:
     assert len(buffer._view) + len(buffer._other) <= 1024 * 1024
 
 
+def test_a_large_buffer_is_given_back_within_a_message_too() -> None:
+    buffer = PduBuffer(MOST)
+    pdu = data_pdu(value(bytes(range(250)) * 500))
+    half = len(pdu) // 2
+    pieces = [piece for piece in pieces_of(buffer, pdu[:half], MOST) if isinstance(piece, Fragment)]
+    assert buffer.may_shrink
+    buffer.shrink()
+    assert not buffer.may_shrink
+    assert len(buffer._view) + len(buffer._other) == 4096
+    joined = b"".join(bytes(each.data) for each in pieces)  # what was handed out before stays
+    joined += b"".join(bytes(each.data) for each in pieces_of(buffer, pdu[half:], MOST) if isinstance(each, Fragment))
+    assert joined == bytes(range(250)) * 500
+
+
+def test_what_waits_for_its_rest_keeps_its_buffer() -> None:
+    buffer = PduBuffer(MOST)
+    pdu = b"\x01\0" + struct.pack(">I", 20_000) + bytes(20_000)
+    assert list(pieces_of(buffer, pdu[:9_000], MOST, is_established=False)) == []
+    assert not buffer.may_shrink
+    assert list(pieces_of(buffer, pdu[9_000:], MOST, is_established=False)) == [pdu]
+    assert buffer.may_shrink
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_noise_gives_pieces_or_bad_pdu(noise: bytes, step: int) -> None:
