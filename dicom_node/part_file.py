@@ -59,7 +59,7 @@ class PartFile:
             found = os.fstat(self._handle)
             if not is_finished(found.st_mode):  # start-up could not tell it from one cut short
                 raise OSError(ENOTSUP, "its file system does not keep file modes")
-            if not found.st_nlink:  # taken for one that a crash cut short, by a clock that jumped
+            if not self._is_in_its_place(found):  # taken for one that a crash cut short, by a clock that jumped
                 raise OSError(ENOENT, "the file was removed meanwhile")
 
     def reader(self) -> "PartReader":
@@ -79,6 +79,13 @@ class PartFile:
         if not self._is_kept:
             with suppress(OSError):  # start-up finds it then
                 self.path.unlink(missing_ok=True)
+
+    def _is_in_its_place(self, found: os.stat_result) -> bool:
+        """found: of the file that is open."""
+        try:
+            return os.path.samestat(found, os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     @property
     def _handle(self) -> int:

@@ -1,6 +1,7 @@
 """Associations that this node opens."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class Requestor(AE):
     def _create_socket(
         self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
     ) -> AssociationSocket:
+        assoc._reactor_checkpoint = Checkpoint(assoc)
         sock = _ClosedSocket(assoc, address=address)
         sock.tls_args = tls_args
         self._sockets.append(sock)
@@ -102,6 +104,33 @@ def _hear_rejection(assoc: Association) -> None:
     if assoc.is_aborted and isinstance(answer, A_ASSOCIATE) and answer.result:
         assoc.acceptor.primitive = answer
         assoc.is_aborted, assoc.is_rejected = False, True
+
+
+class Checkpoint(threading.Event):
+    """Where an association's thread stops while somebody else waits for an answer on it.
+
+    pynetdicom 3.0 says that the thread has stopped until a moment after it went on: it may then take the answer for a
+    message to be served, and who waits for it waits in vain.
+    """
+
+    def __init__(self, assoc: Association) -> None:
+        super().__init__()
+        self.set()
+        self._association = assoc
+        self._passing = threading.Lock()
+
+    def clear(self) -> None:
+        with self._passing:
+            super().clear()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As the association's thread does: when it has passed, it is known to go on."""
+        while super().wait(timeout):
+            with self._passing:
+                if self.is_set():
+                    self._association._is_paused = False
+                    return True
+        return False
 
 
 class _ClosedSocket(AssociationSocket):

@@ -96,6 +96,18 @@ def echo() -> bytes:
     return pdu(DATA, value(_command({2: uid(ECHO_CLASS), 0x100: us(0x30), 0x110: us(8), 0x800: us(0x101)}), 3, 3))
 
 
+def cancel(message_id: int) -> bytes:
+    """PS3.7 9.3.2.3"""
+    return pdu(DATA, value(_command({0x100: us(0x0FFF), 0x120: us(message_id), 0x800: us(0x101)}), 3, 3))
+
+
+def event_report(context: int = 3) -> bytes:
+    """PS3.7 10.3.1.1, without information."""
+    of = {2: uid(ECHO_CLASS), 0x1000: uid("1.2.3")}
+    elements = {**of, 0x100: us(0x0100), 0x110: us(9), 0x800: us(0x101), 0x1002: us(1)}
+    return pdu(DATA, value(_command(dict(sorted(elements.items()))), 3, context))
+
+
 def value(data: bytes, control: int, context: int = 1) -> bytes:
     return struct.pack(">IBB", len(data) + 2, context, control) + data
 

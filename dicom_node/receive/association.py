@@ -7,15 +7,19 @@ from typing import Any
 from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import DimseServiceType
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import RequestHandler
 
+from dicom_node import logs
 from dicom_node.receive.connection import Connection, RingingQueue
 from dicom_node.receive.intake import Intake
 from dicom_node.receive.transfers import TransferBook
 from dicom_node.receive.upper_layer import UpperLayer
 
 _LONGEST_WAIT_S = 5.0
+
+_log = logs.get("association")
 
 
 class FastAssociation(Association):
@@ -32,13 +36,22 @@ class FastAssociation(Association):
         """From the connection to its end."""
         self.dul.start()
         self._started_dul = True
+        try:
+            self._serve_peer()
+        except Exception as error:  # noqa: BLE001  pynetdicom raises what it likes on what a stranger sent
+            _log.warning("association_failed", trace=logs.places(error))
+            self.abort(block=False)
+        self.kill()
+
+    def _serve_peer(self) -> None:
         request = self.dul.receive_pdu(wait=True, timeout=self.acse_timeout)
+        if request is None:
+            self.dul.kill_dul()  # it may have come just now: nobody would answer it
         if isinstance(request, A_ASSOCIATE):
             self.requestor.primitive = request
             self._negotiate()
             if self.is_established:
                 self._run_reactor()
-        self.kill()
 
     def kill(self) -> None:
         """End both threads, and wait for the other one."""
@@ -65,6 +78,13 @@ class FastAssociation(Association):
             self._reactor_checkpoint.wait()
             self._is_paused = False
             self._serve()
+
+    def _serve_request(self, msg: DimseServiceType, context_id: int) -> None:
+        """One after the other: pynetdicom makes a thread for each N-EVENT-REPORT, however many come at once."""
+        if threading.current_thread() is self:
+            super()._serve_request(msg, context_id)
+        else:
+            self.dimse.msg_queue.put((context_id, msg))
 
     def _serve(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.errors import InvalidOutput, PeerUnreachable
+from dicom_node.receive.upper_layer import UpperLayer
 
 SILENCE_S = 0.25
 _LONGEST_WAIT_FOR_SILENCE_S = 10.0
@@ -77,7 +78,9 @@ def send_event_report(assoc: Association, report: EventReport, stop: threading.E
 
 
 def _silence_s(assoc: Association) -> float:
-    """How long nothing was received."""
+    """How long nothing was received, and nothing was under way that is to be answered."""
+    if isinstance(assoc.dul, UpperLayer) and assoc.dul.has_message_under_way:
+        return 0.0
     idle = assoc.dul._idle_timer
     return idle.timeout - idle.remaining if idle.timeout is not None else 0.0
 

@@ -36,6 +36,11 @@ class Messages:
         self._deposit: Deposit | None = None
         self._pieces: list[bytes | memoryview] = []  # of its data set, not yet handed on
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._context_id is not None
+
     def take(self, fragment: Fragment) -> None:
         """Raises BadPdu where the fragment does not belong to the message under way."""
         if self._context_id not in (None, fragment.context_id) or fragment.is_command != (self._take_data is None):

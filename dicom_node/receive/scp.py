@@ -34,6 +34,7 @@ from dicom_node.receive.digests import Digests
 from dicom_node.receive.hints import UNCOMPRESSED, hint_sop_classes, make_hint_handlers
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.receive.listener import Listener, bound_port
+from dicom_node.receive.negotiation import negotiate_by_these_rules
 from dicom_node.receive.port import Port, open_port
 from dicom_node.receive.refusals import Refusals
 from dicom_node.receive.siblings import siblings
@@ -147,6 +148,7 @@ def start_server(settings: Settings, receiver: Receiver, port: Port | None = Non
     refusals, book = Refusals(trail), TransferBook(trail)
     handlers: list[evt.EventHandlerType] = [
         (evt.EVT_REQUESTED, make_doorkeeper(settings, receiver.store, refusals)),
+        (evt.EVT_REQUESTED, negotiate_by_these_rules),
         (evt.EVT_C_STORE, make_store_handler(intake, book)),
         (evt.EVT_CONN_CLOSE, book.on_closed),
         (evt.EVT_N_ACTION, make_commitment_handler(receiver)),

@@ -32,6 +32,7 @@ _CONNECTION_CLOSED, _ARTIM_EXPIRED, _INVALID_PDU = "Evt17", "Evt18", "Evt19"
 _COMMAND, _DATA = b"\x03", b"\x02"  # message control headers of whole fragments, PS3.8 E.2
 _DUL_PROVIDER_UNSPECIFIED = 0x00  # PS3.8 table 9-26
 _QUIET_S = 1.0  # after which a peer's large buffers are given back
+_MOST_WAITING = 8  # messages other than C-STORE; PS3.7 D.3.3.3 allows one, where nothing else was negotiated
 _PROGRESS_BYTES = 16 * 1024  # within a message, whoever sends less in the network time-out is as good as silent
 
 Returned = TypeVar("Returned")
@@ -81,6 +82,11 @@ class UpperLayer(DULServiceProvider):
         self.join()
         return True
 
+    @property
+    def has_message_under_way(self) -> bool:
+        """Whether a message has begun and is not answered yet."""
+        return self._is_storing or self._messages.is_under_way
+
     def idle_timer_expired(self) -> bool:
         """Not while an object is made durable: then it is we that keep the peer waiting."""
         return not self._is_storing and bool(super().idle_timer_expired())
@@ -102,6 +108,8 @@ class UpperLayer(DULServiceProvider):
             self._book.add(self._association, kept)
 
     def take_message(self, context_id: int, command: bytes, data_set: bytes | None) -> None:
+        if self._association.dimse.msg_queue.qsize() >= _MOST_WAITING:
+            raise BadPdu(f"{_MOST_WAITING} messages wait for their answers, expected one at a time")
         primitive = P_DATA()
         primitive.presentation_data_value_list.append((context_id, _COMMAND + command))
         if data_set is not None:
@@ -123,10 +131,10 @@ class UpperLayer(DULServiceProvider):
             if self.event_queue.queue:
                 event = self.event_queue.get(block=False)
                 _by_pynetdicom(lambda: self.state_machine.do_action(event))
+            elif state == _AWAITING_CLOSE:
+                self._await_close()  # and send nothing more
             elif self.to_provider_queue.queue:
                 self._process_recv_primitive()
-            elif state == _AWAITING_CLOSE:
-                self._await_close()
             else:
                 self._take_next_piece(is_established=state == _ESTABLISHED)
         except BadPdu as error:

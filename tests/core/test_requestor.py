@@ -3,11 +3,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from pynetdicom import build_context, evt
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # names made at run time
 from waiting import LONG_S, wait_until
 
-from dicom_node.requestor import Requestor
+from dicom_node.requestor import Checkpoint, Requestor
 
 REJECTION = bytes.fromhex("0300 00000004 00010107")  # PS3.8 9.3.4: permanent, service-user, called AE title unknown
 
@@ -46,3 +47,31 @@ def test_a_rejection_is_heard_though_the_peer_hung_up_before_this_thread_looked(
     assert (assoc.is_rejected, assoc.is_aborted, assoc.is_established) == (True, False, False)
     assert assoc.acceptor.primitive is not None
     assert assoc.acceptor.primitive.reason_str == "Called AE title not recognised"
+
+
+def test_a_thread_that_goes_on_is_not_taken_for_one_that_stopped() -> None:
+    """Who sends looks for `_is_paused`, which pynetdicom's thread sets before it looks whether it may go on."""
+    assoc = Association(AE(), "requestor")
+    checkpoint = Checkpoint(assoc)
+    assoc._is_paused = True
+    assert checkpoint.wait()
+    assert not assoc._is_paused
+
+
+def test_a_thread_that_may_not_go_on_stops() -> None:
+    assoc = Association(AE(), "requestor")
+    checkpoint = Checkpoint(assoc)
+    checkpoint.clear()
+    assoc._is_paused = True
+    assert not checkpoint.wait(0.05)
+    assert assoc._is_paused
+    threading.Timer(0.05, checkpoint.set).start()
+    assert checkpoint.wait(LONG_S)
+    assert not assoc._is_paused
+
+
+def test_its_associations_stop_there(port: int) -> None:
+    ae = Requestor("CXRNODE", timeout_s=LONG_S)
+    assoc = ae.associate("127.0.0.1", port, contexts=[build_context(Verification)])
+    ae.hang_up()
+    assert isinstance(assoc._reactor_checkpoint, Checkpoint)

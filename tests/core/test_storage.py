@@ -253,9 +253,12 @@ def test_empty_files_that_nobody_took_are_removed_when_old(store: InstanceStore)
     assert list(store.root.glob("??/*")) == []
 
 
-def test_a_file_that_was_removed_meanwhile_is_not_sealed(store: InstanceStore) -> None:
+@pytest.mark.parametrize("clear_away", [Path.unlink, lambda path: path.rename(path.with_suffix(".aside"))])
+def test_a_file_that_was_removed_meanwhile_is_not_sealed(
+    clear_away: Callable[[Path], object], store: InstanceStore
+) -> None:
     unfinished = store.begin(PREFIX)
-    unfinished.path.unlink()
+    clear_away(unfinished.path)
     with pytest.raises(StorageFull, match="removed meanwhile"):
         unfinished.seal()
     unfinished.discard()

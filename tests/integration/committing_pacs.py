@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 from waiting import LONG_S
 
 from dicom_node.receive.commitment import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
+from dicom_node.requestor import Requestor
 
 AE_TITLE = "PACS"
 SUCCESS = 0x0000
@@ -60,8 +61,7 @@ class CommittingPacs:
     @contextmanager
     def associated(self, *, calling_ae: str = AE_TITLE) -> Iterator[Association]:
         """An association of its own with the node, on which it is the SCP."""
-        ae = AE(calling_ae)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = LONG_S
+        ae = Requestor(calling_ae, timeout_s=LONG_S)
         ae.add_requested_context(STORAGE_COMMITMENT)
         role = build_role(STORAGE_COMMITMENT, scp_role=True)
         assoc = ae.associate("127.0.0.1", self.node_port, ae_title="CXRNODE", ext_neg=[role])

@@ -10,7 +10,6 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
 from pynetdicom.association import Association
 from rows import all_of
 from sqlmodel import select
@@ -26,6 +25,7 @@ from dicom_node.receive.completeness import close_quiet_studies
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.mpps import MODALITY_PERFORMED_PROCEDURE_STEP
+from dicom_node.requestor import Requestor
 from dicom_node.states import JobState
 from dicom_node.storage import InstanceStore
 
@@ -94,8 +94,7 @@ def running_node(settings: Settings, sessions: Sessions, rules: Completeness = A
 
 
 def associate(node: Node, *, calling: str = "MODALITY") -> Association:
-    ae = AE(calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = LONG_S
+    ae = Requestor(calling, timeout_s=LONG_S)
     for context in (DX, SR, MODALITY_PERFORMED_PROCEDURE_STEP, INSTANCE_AVAILABILITY_NOTIFICATION):
         ae.add_requested_context(context, [ExplicitVRLittleEndian])
     assoc = ae.associate("127.0.0.1", node.port, ae_title="CXRNODE")

@@ -15,7 +15,21 @@ from doubles import FrozenClock
 from films import dx_bytes, gradient, make_dx
 from foreign import require_peer
 from pydicom import dcmread
-from raw_peer import ABORTED, ACCEPTED, DATA, REJECTED, RELEASE, RELEASED, RawPeer, association_request, echo, pdu
+from raw_peer import (
+    ABORTED,
+    ACCEPTED,
+    DATA,
+    REJECTED,
+    RELEASE,
+    RELEASED,
+    RawPeer,
+    association_request,
+    cancel,
+    echo,
+    event_report,
+    item,
+    pdu,
+)
 from raw_peer import store as store_pdus
 from rows import all_of, only
 from stored_files import unfinished_files
@@ -25,7 +39,9 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Instance
 from dicom_node.peers import Tls
+from dicom_node.receive import event_report as event_report_module
 from dicom_node.receive import listener, scp, upper_layer
+from dicom_node.receive.association import FastAssociation
 from dicom_node.receive.intake import SUCCESS, Receiver
 from dicom_node.receive.listener import Listener, bound_port
 from dicom_node.receive.pdus import PduBuffer
@@ -129,6 +145,61 @@ def test_who_pauses_gives_memory_back_and_goes_on(
         wait_until(lambda: not given_back[0].may_shrink, "and after it")
     instance = only(receiver.sessions, Instance)
     assert receiver.store.open(instance.path).read_bytes().endswith(DATA_SET)
+
+
+def test_a_request_that_cannot_be_negotiated_is_aborted(settings: Settings, receiver: Receiver) -> None:
+    """A presentation context without transfer syntax (PS3.8 9.3.2.2), on which pynetdicom raises."""
+    nothing_offered = item(0x20, bytes([5, 0, 0, 0]) + item(0x30, UID.encode()))
+    request = association_request("MODALITY")
+    with listening(settings, receiver) as server, RawPeer(bound_port(server)) as peer:
+        peer.send(pdu(0x01, request[6:] + nothing_offered))
+        assert peer.answer()[0] == ABORTED
+        wait_until(lambda: not server.active_associations, "its threads end")
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        b"".join(map(cancel, range(11))),  # pynetdicom keeps ten, and raises on what it does with more
+        event_report(context=9) + b"\x04\0\x7f\xff\xff\0" + bytes(2_000_000),  # two reasons at once, and no end
+    ],
+    ids=["cancelled too often", "two faults"],
+)
+def test_who_makes_pynetdicom_fail_is_aborted_once(requests: bytes, settings: Settings, receiver: Receiver) -> None:
+    with listening(settings, receiver) as server, associated(bound_port(server)) as peer:
+        with suppress(OSError):
+            peer.send(requests)
+        assert [kind for kind, _ in iter(peer.answer, (0, b""))] in ([ABORTED], [])  # a reset overtakes what was sent
+        wait_until(lambda: not server.active_associations, "its threads end")
+
+
+@pytest.mark.parametrize("request_pdu", [echo(), event_report()], ids=["C-ECHO", "N-EVENT-REPORT"])
+def test_who_asks_without_end_is_aborted(
+    request_pdu: bytes, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request at a time is what was negotiated; the others would be kept, and a thread for each report."""
+    monkeypatch.setattr(FastAssociation, "_serve", lambda _: None)  # so slow are we
+    with listening(settings, receiver) as server, associated(bound_port(server)) as peer:
+        peer.send(8 * request_pdu)
+        waiting = server.active_associations[0].dimse.msg_queue
+        wait_until(lambda: waiting.qsize() == 8, "they wait for their turn")
+        peer.send(request_pdu)
+        assert peer.answer()[0] == ABORTED
+        assert waiting.qsize() == 8
+
+
+def test_who_pauses_within_an_object_has_not_fallen_silent(
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_report_module, "_LONGEST_WAIT_FOR_SILENCE_S", 3 * event_report_module.SILENCE_S)
+    with listening(settings, receiver) as server, associated(bound_port(server)) as peer:
+        assoc = server.active_associations[0]
+        peer.send(STORE[:-1000])
+        assert not event_report_module.falls_silent(assoc, threading.Event())
+        peer.send(STORE[-1000:])
+        assert peer.status() == SUCCESS
+        monkeypatch.setattr(event_report_module, "_LONGEST_WAIT_FOR_SILENCE_S", LONG_S)
+        assert event_report_module.falls_silent(assoc, threading.Event())
 
 
 def test_services_take_turns_on_one_association(port: int, receiver: Receiver) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pynetdicom
 import pytest
-from pynetdicom import acse, ae, association, dimse, dul, fsm, transport
+from pynetdicom import acse, ae, association, dimse, dul, fsm, presentation, transport
 
-# Replaced, extended or called by dicom_node/receive/{association,connection,upper_layer,listener,admission}.py, and by
-# dicom_node/receive/event_report.py and dicom_node/requestor.py.
+# Replaced, extended or called by dicom_node/receive/{association,connection,upper_layer,listener,admission}.py,
+# dicom_node/receive/{negotiation,event_report}.py and dicom_node/requestor.py.
 # The digest is of the source as it was read when the fast path was written (pynetdicom 3.0.4).
 STANDS_ON: dict[str, tuple[Callable[..., Any], str]] = {
     "Association.__init__": (association.Association.__init__, "eb07516b8009"),
@@ -24,6 +24,8 @@ STANDS_ON: dict[str, tuple[Callable[..., Any], str]] = {
     "ACSE.is_aborted": (acse.ACSE.is_aborted, "ad2eb3f545a9"),
     "ACSE.is_release_requested": (acse.ACSE.is_release_requested, "894b33d21a8d"),
     "ACSE.send_reject": (acse.ACSE.send_reject, "700998293bbc"),
+    "ACSE.send_accept": (acse.ACSE.send_accept, "c03855deabef"),
+    "negotiate_unrestricted": (presentation.negotiate_unrestricted, "344f31fc8c73"),
     "AE._create_socket": (ae.ApplicationEntity._create_socket, "f56bca8888e1"),
     "AE.make_server": (ae.ApplicationEntity.make_server, "6569298ac5cf"),
     "AssociationServer.__init__": (transport.AssociationServer.__init__, "edacb98bdfb7"),

@@ -16,7 +16,6 @@ from authority import RSA_1024, RSA_2048, Authority, fingerprint
 from doubles import FrozenClock
 from films import write_dx
 from foreign import require_peer
-from pynetdicom import AE
 from pynetdicom.association import Association
 from raw_peer import ACCEPTED, REJECTED, RawPeer, association_request
 from rows import only
@@ -30,6 +29,7 @@ from dicom_node.receive import listener
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import bound_port
 from dicom_node.receive.scp import VERIFICATION, start_server
+from dicom_node.requestor import Requestor
 from dicom_node.storage import InstanceStore
 from dicom_node.tls import client_context
 
@@ -73,8 +73,7 @@ def port(secure: Settings, sqlite_sessions: Sessions) -> Iterator[int]:
 
 @contextmanager
 def associated(port: int, client: Tls) -> Iterator[Association]:
-    ae = AE("MODALITY")
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = LONG_S
+    ae = Requestor("MODALITY", timeout_s=LONG_S)
     ae.add_requested_context(VERIFICATION)
     assoc = ae.associate("127.0.0.1", port, ae_title="CXRNODE", tls_args=(client_context(client), "127.0.0.1"))
     try:
