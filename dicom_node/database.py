@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 SCHEMA_REVISION = "0013"  # the newest in migrations/versions
-# What a database raises that is away, restarting or out of disk. Its text holds the values of the statement.
-AWAY = (OperationalError, InterfaceError, TimeoutError)
+# What a database raises that is away, restarting, out of disk or read-only. Its text holds the values of the statement.
+AWAY = (OperationalError, InterfaceError, InternalError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
 _READS = "reads"  # an execution option: the transaction changes nothing
 _POOL = {"pool_size": 20, "max_overflow": 200}  # more than associations and threads: a role never waits for itself

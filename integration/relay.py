@@ -167,6 +167,7 @@ def _store_payload(teller: Teller, delivery: Delivery, encoded: Encoded) -> byte
     )
     with teller.sessions.begin() as session:
         payload = _payload_of_the_same(session, delivery, encoded) or encoded.payload
+        require_wanted(session, delivery)  # once more: drawing a page takes seconds
         values = {"payload": payload, "identifier": encoded.identifier}
         stored = cast(CursorResult[Any], session.execute(update(Delivery).where(*mine).values(**values)))
     if stored.rowcount == 0:

@@ -36,7 +36,7 @@ from workers.llavarad.careful import flag_findings
 from workers.llavarad.findings import Findings, Writer
 from workers.pixels import read_pixels
 from workers.ruling import Ruling
-from workers.selection import Skipped, SkipReason
+from workers.selection import CONTRADICTIONS, Skipped, SkipReason
 
 _RETRY_AFTER_S = 5.0
 _LEASE_MARGIN_S = 1_200.0  # decoding, and loading the model anew after it was lost (900 s at most)
@@ -123,7 +123,7 @@ def _answer(reader: Reader, job: Job) -> None:
     with reader.sessions() as session:
         choice = choose(session, job, reader.settings)
     if isinstance(choice, Skipped):
-        _settle(reader, job, JobState.SKIPPED, choice.words)
+        _skip(reader, job, choice)
         return
     job, only = _ask_rules(reader, job, choice.instance)
     if job.state == JobState.SKIPPED:
@@ -139,6 +139,18 @@ def _answer(reader: Reader, job: Job) -> None:
         return
     findings = reader.writer.write_findings(read_pixels(image), indication=request.indication or None)
     _report(reader, job, choice.instance, findings=findings, request=request, only=only)
+
+
+def _skip(reader: Reader, job: Job, choice: Skipped) -> None:
+    """Where a draft of what contradicts itself now may have gone out, somebody must know."""
+    with reader.sessions.begin() as session:
+        job = session.merge(job, load=False)
+        state, words = JobState.SKIPPED, choice.words
+        if choice.reason in CONTRADICTIONS:
+            drafts = reports_of(session, session.get_one(Study, job.study_id))
+            if names := sorted(have_a_draft(session, drafts)):
+                state, words = JobState.FAILED, f"{words}; {', '.join(names)} may have a draft of it: withdraw that"
+        advance(session, job, state, now=reader.clock(), reason=words)
 
 
 def _ask_rules(reader: Reader, job: Job, instance: Instance) -> tuple[Job, tuple[str, ...] | None]:
@@ -191,9 +203,9 @@ def _report(
         if not advance(session, job, JobState.REPORTED, now=now, reason=stored):
             return  # the lease was lost; whoever has it now will answer
         earlier = reports_of(session, session.get_one(Study, job.study_id))
+        cancel_pending(session, earlier, now, SUPERSEDED)  # first: what it finds no more is on its way
         if only is not None:  # who has an earlier draft must not be left with it
             only = (*only, *have_a_draft(session, earlier))
-        cancel_pending(session, earlier, now, SUPERSEDED)
         report = _report_row(reader, job, instance, findings=findings, flags=flags, extras=extras)
         report.indication = request.indication
         session.add(report)

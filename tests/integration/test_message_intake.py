@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import all_of, only
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -194,11 +194,12 @@ def test_a_site_says_what_messages_without_a_character_set_are_in(intake: Messag
     assert only(intake.sessions, Order).reason_for_study == "Größe"
 
 
-def test_a_database_that_is_away_asks_to_send_again(intake: MessageIntake) -> None:
+@pytest.mark.parametrize("kind", [OperationalError, InternalError], ids=["away", "read-only"])
+def test_a_database_that_is_away_asks_to_send_again(kind: type[DBAPIError], intake: MessageIntake) -> None:
     engine = intake.sessions.kw["bind"]
 
     def away(*_: Any) -> None:
-        raise OperationalError("CANARY", {}, Exception("CANARY"))
+        raise kind("CANARY", {}, Exception("CANARY"))
 
     event.listen(engine, "before_cursor_execute", away)
     assert ask(intake, order(), b"rubbish") == ["AR 207", "AR 100"]

@@ -18,7 +18,7 @@ from dicom_node.database import Sessions
 from dicom_node.errors import InvalidOutput, PeerUnreachable
 from dicom_node.flags import Flag, FlagKind, flags_to_json
 from dicom_node.lifecycle import put_back
-from dicom_node.models import Delivery, Instance, Job, Study
+from dicom_node.models import Delivery, Instance, Job, Report, Study
 from dicom_node.operator import retry
 from dicom_node.states import DeliveryKind
 from dicom_node.storage import InstanceStore
@@ -188,6 +188,21 @@ def test_a_second_patient_that_came_late_stops_what_was_not_sent(teller: Teller)
     delivery = only(teller.sessions, Delivery)
     assert (len(pacs.sent), delivery.state) == (1, "failed")
     assert "different patients" in delivery.reason
+
+
+def test_what_is_withdrawn_while_it_is_encoded_is_not_sent(teller: Teller) -> None:
+    report(teller)
+
+    class Slow(FakeDestination):
+        def encode(self, document: ReportDocument) -> Encoded:
+            with teller.sessions.begin() as session:
+                session.exec(select(Report)).one().withdrawn_at = NOON
+            return super().encode(document)
+
+    pacs = Slow()
+    deliver_due(teller, pacs)
+    assert pacs.sent == []
+    assert only(teller.sessions, Delivery).state == "cancelled"
 
 
 def test_a_delivery_to_a_destination_that_is_gone_from_the_settings_fails(teller: Teller) -> None:

@@ -183,6 +183,26 @@ def test_a_better_image_that_came_late_is_drafted(reader: Reader) -> None:
     assert len({report.instance_id for report in all_of(reader.sessions, Report)}) == 2
 
 
+@pytest.mark.parametrize("again", [{"SOPInstanceUID": "1.2.3", "PatientID": "ANOTHER"}, {"ViewPosition": "AP"}])
+@pytest.mark.parametrize("has_gone_out", [True, False])
+def test_a_contradiction_that_comes_late_needs_a_person_where_a_draft_went_out(
+    again: dict[str, str], has_gone_out: bool, reader: Reader
+) -> None:
+    """A film of the wrong worklist entry, put right and sent again: who has the first draft must hear of it."""
+    queue(reader)
+    infer(reader)
+    with reader.sessions.begin() as session:
+        session.exec(select(Job)).one().state = "done"
+        if has_gone_out:
+            session.exec(select(Delivery).where(Delivery.kind == "sr")).one().delivered_at = NOON
+        receive(session, reader.store, **again)
+        add_job(session, session.exec(select(Study)).one(), revision=2)
+    infer(reader)
+    job = all_of(reader.sessions, Job)[1]
+    assert job.state == ("failed" if has_gone_out else "skipped")
+    assert job.reason.endswith("; pacs may have a draft of it: withdraw that") is has_gone_out
+
+
 def test_a_transient_failure_is_tried_again_later_until_attempts_are_used_up(reader: Reader) -> None:
     queue(reader)
     clock = FrozenClock()

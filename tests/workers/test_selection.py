@@ -140,6 +140,12 @@ class TestContradictions:
         films = [candidate("1.1", variant=number, view="LL") for number in range(2)]
         assert choose_frontal([*films, candidate("1.2")]) == Skipped(SkipReason.TWO_VERSIONS)
 
+    def test_two_versions_of_our_own_page_do_not_matter(self) -> None:
+        """A PACS that routes sends it back, compressed once and not at another time."""
+        page = {"sop_class_uid": SecondaryCaptureImageStorage, "manufacturer": MANUFACTURER}
+        film = candidate("1.2")
+        assert choose_frontal([*(candidate("1.1", variant=n, **page) for n in range(2)), film]) == Chosen(film.instance)
+
     def test_two_versions_of_a_report_do_not_matter(self) -> None:
         reports = [candidate("1.1", variant=number, sop_class_uid=BasicTextSRStorage) for number in range(2)]
         film = candidate("1.2")
