@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from dicom_node.config import Settings
 from dicom_node.errors import InvalidHeader, OrderConflict
@@ -87,6 +87,7 @@ class ReportDocument:
     withdrawn_at: datetime | None = None  # aware; None: it stands
     sent: tuple[SentObject, ...] = ()  # what a rejection note names; for others empty
     sr_class: SrClass = "basic"  # of the SR that is named to others: the first PACS's
+    has_sr: bool = True  # some PACS gets one: otherwise it is named to nobody
     image: Path = Path()  # the drafted image as it was received, for whoever shows its pixels
     attention: bytes | None = None  # PNG of `attention.maps_to_png`, a map for each sentence of the findings
 
@@ -124,9 +125,15 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, de
         withdrawn_at=report.withdrawn_at,
         sent=objects_at_destination(session, delivery) if delivery.kind == DeliveryKind.REJECTION else (),
         sr_class=settings.sr_class,
+        has_sr=_has_sr(session, report),
         image=store.open(instance.path),
         attention=report.attention,
     )
+
+
+def _has_sr(session: Session, report: Report) -> bool:
+    srs = select(Delivery.id).where(Delivery.report_id == report.id, Delivery.kind == DeliveryKind.SR)
+    return session.exec(srs).first() is not None
 
 
 def _order(session: Session, study: Study, delivery: Delivery) -> Order | None:

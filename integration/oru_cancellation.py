@@ -13,12 +13,11 @@ from integration.document import ReportDocument
 from integration.escape import escape
 from integration.hl7_charset import encode_text
 from integration.oru_gate import check_cancellation
-from integration.oru_segments import Observation, Result, write_segments
+from integration.oru_segments import Observation, Result, sr_rows, write_segments
 from integration.oru_terms import (
     CANCELLED_MESSAGE,
     DELETED,
     NO_RESULT,
-    SR_SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     UID_STATUS,
     cancellation_id,
@@ -27,7 +26,6 @@ from integration.oru_terms import (
 from integration.oru_text import draft_lines, text_code, text_values
 from integration.report_text import withdrawal_line
 from integration.source_header import SourceHeader
-from integration.sr_identity import sr_sop_instance_uid
 
 
 def encode_cancellation(document: ReportDocument, destination: MllpDestination) -> Encoded:
@@ -63,7 +61,7 @@ def _observations(document: ReportDocument, destination: MllpDestination) -> tup
     return (
         Observation("ST", STUDY_INSTANCE_UID, study_uid, UID_STATUS),
         *(Observation(destination.text_type, code, value, DELETED, str(at)) for at, value in enumerate(values, 1)),
-        Observation("ST", SR_SOP_INSTANCE_UID, sr_sop_instance_uid(document), DELETED),
+        *sr_rows(document, DELETED),
         Observation("ST", CANCELLED_MESSAGE, escape(control_id(document, destination)), UID_STATUS),
     )
 

@@ -124,7 +124,8 @@ def _check_study(message: OruReader, document: ReportDocument) -> None:
     _equal("OBR-18", unescape(message.field("OBR", 18)), order.accession)
     _equal("OBR-27", component(message.field("OBR", 27), 6), PRIORITIES[order.priority][0])
     _equal("OBX-5, study", message.values(STUDY_INSTANCE_UID.value), [header.text("StudyInstanceUID")])
-    _equal("OBX-5, SR", message.values(SR_SOP_INSTANCE_UID.value), [sr_sop_instance_uid(document)])
+    sr = [sr_sop_instance_uid(document)] if document.has_sr else []
+    _equal("OBX-5, SR", message.values(SR_SOP_INSTANCE_UID.value), sr)
 
 
 def _check_status(message: OruReader, destination: MllpDestination) -> None:

@@ -19,10 +19,19 @@ from integration.oru_fields import (
     study_time,
     timestamp,
 )
-from integration.oru_terms import CONDITIONS, PRIORITIES, WITHOUT_OBX_18, WITHOUT_TQ1, msh_18, read_order
+from integration.oru_terms import (
+    CONDITIONS,
+    PRIORITIES,
+    SR_SOP_INSTANCE_UID,
+    WITHOUT_OBX_18,
+    WITHOUT_TQ1,
+    msh_18,
+    read_order,
+)
 from integration.report_text import split_lines
 from integration.source_header import SourceHeader
 from integration.sr_content import REPORT, procedure_codes
+from integration.sr_identity import sr_sop_instance_uid
 
 _FIELD, _ENCODING_CHARACTERS = "|", "^~\\&"  # MSH-1, MSH-2
 _MESSAGE_TYPE = "ORU^R01^ORU_R01"  # MSH-9
@@ -52,6 +61,12 @@ class Result:
     at: datetime  # aware: MSH-7, OBR-22, OBX-14
     status: str  # OBR-25
     observations: tuple[Observation, ...]
+
+
+def sr_rows(document: ReportDocument, status: str) -> tuple[Observation, ...]:
+    """The SR of the same draft, where some PACS gets one."""
+    named = Observation("ST", SR_SOP_INSTANCE_UID, sr_sop_instance_uid(document), status)
+    return (named,) if document.has_sr else ()
 
 
 def write_segments(result: Result, document: ReportDocument, destination: MllpDestination) -> str:

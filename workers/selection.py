@@ -92,7 +92,9 @@ def choose_frontal(candidates: Sequence[Candidate]) -> Chosen | Skipped:
         return Skipped(SkipReason.NO_OBJECT)
     if len({each.instance.patient_key for each in candidates}) > 1:
         return Skipped(SkipReason.TWO_PATIENTS)
-    if _has_two_versions(each.instance for each in candidates if not _is_other_object(each) and not _is_own_output(each)):
+    if _has_two_versions(
+        each.instance for each in candidates if not _is_other_object(each) and not _is_own_output(each)
+    ):
         return Skipped(SkipReason.TWO_VERSIONS)
     suitable = [each.instance for each in candidates if _first_fault(each) == len(_FAULTS)]
     return Chosen(min(suitable, key=_preference)) if suitable else _nearest_miss(candidates)

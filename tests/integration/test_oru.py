@@ -31,7 +31,9 @@ from report_samples import (
 from dicom_node.errors import InvalidOutput
 from dicom_node.peers import MllpDestination
 from dicom_node.product import DISCLAIMER
+from integration.document import ReportDocument
 from integration.oru import build_oru, encode_oru
+from integration.oru_cancellation import encode_cancellation
 from integration.oru_fields import patient_name, person, study_time
 from integration.oru_gate import check_oru
 from integration.report_text import split_lines
@@ -154,6 +156,16 @@ def test_study_and_sr_are_named() -> None:
     rows = {str(row(3)(0)(0)): str(row(5)) for row in _message().segments("OBX") if str(row(2)) == "ST"}
     assert rows == {"113014": make_header().StudyInstanceUID, "SR_UID": sr_sop_instance_uid(document)}
     assert rows["SR_UID"] == encode_sr(document, PACS).identifier
+
+
+def test_an_sr_that_no_pacs_gets_is_not_named() -> None:
+    document = make_document(has_sr=False)
+    for payload in (encode_oru(document, RIS).payload, encode_cancellation(_withdrawn(document), RIS).payload):
+        assert b"SR_UID" not in payload
+
+
+def _withdrawn(document: ReportDocument) -> ReportDocument:
+    return replace(document, withdrawn_at=document.drafted_at)
 
 
 @pytest.mark.parametrize("destination", [RIS, R_SITE])

@@ -23,7 +23,7 @@ from dicom_node.operator import retry
 from dicom_node.states import DeliveryKind
 from dicom_node.storage import InstanceStore
 from integration.destinations import Encoded
-from integration.document import ReportDocument
+from integration.document import ReportDocument, load_document
 from integration.relay import Teller, deliver_due, refuse_unknown
 
 RIS = {"destination": "ris", "kind": DeliveryKind.ORU}
@@ -80,6 +80,16 @@ def test_the_document_is_of_this_study_and_this_draft(teller: Teller) -> None:
     assert (document.model.name, document.model.digest) == ("fake", "d" * 64)
     assert (document.flags, document.model.is_synthetic) == ((), False)
     assert document.disclaimer == teller.settings.disclaimer
+
+
+@pytest.mark.parametrize("kind", [DeliveryKind.SR, DeliveryKind.ORU])
+def test_the_document_knows_whether_some_pacs_gets_an_sr(kind: DeliveryKind, teller: Teller) -> None:
+    report(teller)
+    with teller.sessions.begin() as session:
+        session.exec(select(Delivery)).one().kind = kind
+    with teller.sessions() as session:
+        document = load_document(session, teller.store, teller.settings, session.exec(select(Delivery)).one())
+    assert document.has_sr is (kind == DeliveryKind.SR)
 
 
 def test_the_document_has_the_flags_of_its_draft_and_knows_a_synthetic_model(teller: Teller) -> None:
