@@ -40,7 +40,7 @@ def order_of(session: Session, study: Study) -> Order | None:
     by_accession = [order for order in orders if order.accession_number == study.accession_number != ""]
     if any(order not in ours for order in by_study) or (by_accession and not any(o in ours for o in by_accession)):
         raise OrderConflict(f"study {study.id}: held, its images and its order name different patients")
-    return ours[0] if ours else None
+    return next((order for order in ours if not _names_another(session, study, order)), None)
 
 
 def finals_of(session: Session, study: Study) -> list[FinalReport]:
@@ -73,6 +73,14 @@ def _orders(session: Session, study: Study) -> Sequence[Order]:
     found = select(Order).where(_is_of(Order, study), col(Order.is_cancelled).is_(False))
     by_study = col(Order.study_instance_uid) == study.study_instance_uid
     return session.exec(found.order_by(by_study.desc(), col(Order.id).desc())).all()
+
+
+def _names_another(session: Session, study: Study, order: Order) -> bool:
+    """Whether it is of another study that is here: of one accession number there may be several procedures."""
+    named = order.study_instance_uid
+    if named in ("", study.study_instance_uid):
+        return False
+    return session.exec(select(Study.id).where(Study.study_instance_uid == named)).first() is not None
 
 
 def _is_of(kind: type[Order] | type[FinalReport], study: Study) -> ColumnElement[bool]:

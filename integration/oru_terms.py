@@ -51,24 +51,33 @@ def cancellation_id(document: ReportDocument, destination: MllpDestination) -> s
 
 
 def read_order(document: ReportDocument) -> OrderNumbers:
-    """The image's own attributes first, then its first request (PS3.3 10.6), then the HL7 order."""
+    """The image's own attributes first, then its first request (PS3.3 10.6), then the HL7 order, if it is the same."""
     header = SourceHeader.of(document.evidence)
     sources = (header, *header.items("RequestAttributesSequence")[:1])
-    told = document.order
 
     def first(keyword: str) -> str:
         return next(filter(None, (source.text(keyword) for source in sources)), "")
 
+    placer, filler = first("PlacerOrderNumberImagingServiceRequest"), first("FillerOrderNumberImagingServiceRequest")
+    told = document.order
+    if not _is_same_order(placer, filler, told):
+        told = OrderNumbers(priority=told.priority)  # of the same accession number: half of each would be neither
     accession = first("AccessionNumber") or told.accession
     return OrderNumbers(
-        placer=_entity(first("PlacerOrderNumberImagingServiceRequest"), told.placer),
-        filler=_entity(first("FillerOrderNumberImagingServiceRequest"), told.filler) or _entity(accession, ()),
+        placer=_entity(placer, told.placer),
+        filler=_entity(filler, told.filler) or _entity(accession, ()),
         accession=accession,
         requested_procedure_id=first("RequestedProcedureID") or told.requested_procedure_id,
         scheduled_step_id=first("ScheduledProcedureStepID") or told.scheduled_step_id,
         procedure=told.procedure,
         priority=told.priority,
     )
+
+
+def _is_same_order(placer: str, filler: str, told: OrderNumbers) -> bool:
+    """placer, filler: as the image has them. What both have decides, the placer's number first."""
+    pairs = ((placer, told.placer), (filler, told.filler))
+    return next((number[0] == of_image for of_image, number in pairs if of_image and number), True)
 
 
 def _entity(of_image: str, told: tuple[str, ...]) -> tuple[str, ...]:

@@ -214,6 +214,16 @@ def test_what_the_image_says_of_its_request_comes_first(house: House) -> None:
     assert "\rORC|RE|PLC1^RIS|OWN||IP\r" in sent
 
 
+def test_another_order_of_the_same_accession_number_is_not_mixed_with_the_image_s(house: House) -> None:
+    house.hear(order())
+    house.receive(RequestAttributesSequence=request(PlacerOrderNumberImagingServiceRequest="PLC2"))
+    house.draft()
+    house.tell()
+    sent = encode_oru(house.pacs.documents[0], house.settings.ris[0]).payload.decode()
+    assert f"\rORC|RE|PLC2|{ACCESSION}||IP\r" in sent
+    assert "36643-5" not in sent
+
+
 def test_without_an_order_and_a_reason_the_model_is_told_nothing(house: House) -> None:
     house.receive()
     house.draft()
@@ -320,6 +330,20 @@ def test_an_accession_number_of_another_patient_is_held_whatever_the_study_says(
         add_order(session, accession_number="A", patient_identifiers='[["Q"]]')
         with pytest.raises(OrderConflict):
             order_of(session, study)
+
+
+def test_an_order_that_names_another_study_that_is_here_is_that_one_s(sessions: Sessions) -> None:
+    """Ribs and chest under one accession number."""
+    with sessions.begin() as session:
+        ribs, chest = (add_study(session, accession_number="A", patient_id="P") for _ in range(2))
+        named = {"accession_number": "A", "patient_identifiers": '[["P"]]'}
+        add_order(session, placer_order_number="CHEST", **named)
+        add_order(session, placer_order_number="RIBS", study_instance_uid=ribs.study_instance_uid, **named)
+        found = [order_of(session, study) for study in (ribs, chest)]
+        assert [order and order.placer_order_number for order in found] == ["RIBS", "CHEST"]
+        add_order(session, placer_order_number="MADE BY THE RIS", study_instance_uid="1.9", **named)
+        found = [order_of(session, chest)]
+        assert [order and order.placer_order_number for order in found] == ["MADE BY THE RIS"]
 
 
 def add_order(session: Session, **columns: Any) -> None:
