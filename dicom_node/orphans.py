@@ -6,12 +6,13 @@ lock of whoever dies.
 """
 
 import fcntl
+import threading
 import zlib
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
@@ -25,6 +26,7 @@ from dicom_node.models import Delivery, Job
 from dicom_node.settlement import settle_job
 
 _log = logs.get("orphans")
+_LOOK_EVERY_S = 5.0
 _ANY_LEASE = datetime.max.replace(tzinfo=UTC)
 
 
@@ -99,12 +101,14 @@ class _FileLock:
 
 
 class _AdvisoryLock:
-    """Held by a session of its own; the server frees it when the session ends."""
+    """Held by a session of its own; the server frees it when the session ends, and forgets it when it restarts."""
 
     def __init__(self, engine: Engine, name: str) -> None:
-        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self._connection.detach()  # from the pool: the lock must end with it
+        self._engine = engine
         self._key = zlib.crc32(name.encode())
+        self._connection = self._connect()
+        self._using = threading.Lock()  # the connection
+        self._is_closed = threading.Event()
 
     def try_alone(self) -> bool:
         self._is_alone = bool(self._call("pg_try_advisory_lock"))
@@ -114,11 +118,34 @@ class _AdvisoryLock:
         self._call("pg_advisory_lock_shared")  # waits for whoever is alone at this moment, if it is not us
         if self._is_alone:
             self._call("pg_advisory_unlock")
+        threading.Thread(target=self._hold, name="advisory-lock", daemon=True).start()
 
     def close(self) -> None:
-        with suppress(SQLAlchemyError):  # the database is away: the lock is gone with it
-            self._call("pg_advisory_unlock_shared")  # the server notices a closed connection only a moment later
-        self._connection.close()
+        self._is_closed.set()
+        with self._using:
+            with suppress(SQLAlchemyError):  # the database is away: the lock is gone with it
+                self._call("pg_advisory_unlock_shared")  # the server notices a closed connection only a moment later
+            self._connection.close()
+
+    def _hold(self) -> None:
+        while not self._is_closed.wait(_LOOK_EVERY_S):
+            with self._using, suppress(SQLAlchemyError):  # the database is away: until the next look
+                self._take_again_if_lost()
+
+    def _take_again_if_lost(self) -> None:
+        if self._is_closed.is_set():
+            return
+        try:
+            self._connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            self._connection.close()
+            self._connection = self._connect()
+            self._call("pg_advisory_lock_shared")
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection.detach()  # from the pool: the lock must end with it
+        return connection
 
     def _call(self, function: str) -> bool | None:
         return self._connection.execute(text(f"SELECT {function}(:key)"), {"key": self._key}).scalar()

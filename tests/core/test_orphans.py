@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from doubles import NOON
 from rows import add_delivery, add_job, add_report, all_of, only
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from waiting import wait_until
 
+from dicom_node import orphans
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Delivery, Job, Transition
@@ -115,3 +118,21 @@ def test_one_role_does_not_hold_up_another(sessions: Sessions, take: Take) -> No
     claimed(sessions)
     take(Delivery)
     assert {delivery.state for delivery in all_of(sessions, Delivery)} == {"pending"}
+
+
+def test_a_lock_that_the_server_forgot_is_taken_again(
+    engine: Engine, sessions: Sessions, take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite's lock is the kernel's")
+    monkeypatch.setattr(orphans, "_LOOK_EVERY_S", 0.05)
+    lock = cast(Any, take(Job))
+    held = lock._connection
+    with engine.connect() as connection:
+        own = held.execute(text("SELECT pg_backend_pid()")).scalar()
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": own})
+    wait_until(lambda: lock._connection is not held, "it has noticed")
+    claimed(sessions)
+    with lock._using:  # it has done so
+        take(Job)
+    assert "inferring" in {job.state for job in all_of(sessions, Job)}
