@@ -18,10 +18,10 @@ from dicom_node.models import Delivery, Instance, Job, Order, Report, Study
 from dicom_node.orders import ROUTINE, order_of
 from dicom_node.peers import SrClass
 from dicom_node.product import SYNTHETIC
-from dicom_node.states import WITHDRAWALS, DeliveryKind
+from dicom_node.states import MESSAGES, WITHDRAWALS, DeliveryKind
 from dicom_node.storage import InstanceStore
 from integration.escape import unescape
-from integration.history import SentObject, earlier_delivery, objects_at_destination, sr_of
+from integration.history import SentObject, earlier_delivery, objects_at_destination, rows_sent, sr_of
 
 _SYNTHETIC_OPENING = f"{SYNTHETIC}: nothing below is about the patient."
 
@@ -85,6 +85,7 @@ class ReportDocument:
     labels: Labels | None = None  # None: no labeller has read the draft
     predecessor: Predecessor | None = None
     withdrawn_at: datetime | None = None  # aware; None: it stands
+    rows_sent: int = 0  # of text that a RIS may have of the study by now; for others 0
     sent: tuple[SentObject, ...] = ()  # what a rejection note names; for others empty
     sr_class: SrClass = "basic"  # of the SR that is named to others: the first PACS's
     has_sr: bool = True  # some PACS gets one: otherwise it is named to nobody
@@ -123,6 +124,7 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, de
         labels=labels_from_json(report.labels),
         predecessor=_predecessor(session, delivery),
         withdrawn_at=report.withdrawn_at,
+        rows_sent=rows_sent(session, delivery) if delivery.kind in MESSAGES else 0,
         sent=objects_at_destination(session, delivery) if delivery.kind == DeliveryKind.REJECTION else (),
         sr_class=settings.sr_class,
         has_sr=_has_sr(session, report),

@@ -56,3 +56,18 @@ def read_sent(delivery: Delivery) -> SentObject:
     sent = dcmread(BytesIO(cast(bytes, delivery.payload)), specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
     meta = sent.file_meta
     return SentObject(meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, sent.SeriesInstanceUID)
+
+
+def rows_sent(session: Session, delivery: Delivery) -> int:
+    """How many rows of text its destination may have of messages about the study, of this draft or earlier ones."""
+    job = session.get_one(Job, session.get_one(Report, delivery.report_id).job_id)
+    messages = select(Delivery).join(Report).join(Job).where(Job.study_id == job.study_id, Job.revision <= job.revision)
+    same = messages.where(Delivery.destination == delivery.destination, Delivery.kind == DeliveryKind.ORU)
+    arrived = filter(may_have_arrived, session.exec(same))
+    return max((text_rows(each.payload) for each in arrived if each.payload is not None), default=0)
+
+
+def text_rows(oru: bytes) -> int:
+    """The highest OBX-4 of a message's rows of text: by it, and OBX-3, a receiver finds a row again."""
+    rows = (segment.split(b"|") for segment in oru.split(b"\r") if segment.startswith(b"OBX|"))
+    return max((int(row[4]) for row in rows if row[2] != b"ST"), default=0)

@@ -7,7 +7,7 @@ from integration.document import ReportDocument
 from integration.hl7_charset import encode_text
 from integration.oru_gate import check_oru
 from integration.oru_segments import Observation, Result, sr_rows, write_segments
-from integration.oru_terms import DRAFT_STATUSES, STUDY_INSTANCE_UID, UID_STATUS, control_id
+from integration.oru_terms import DELETED, DRAFT_STATUSES, STUDY_INSTANCE_UID, UID_STATUS, control_id
 from integration.oru_text import draft_lines, text_code, text_values
 from integration.report_text import split_lines
 from integration.source_header import SourceHeader
@@ -40,12 +40,16 @@ def encode_oru(document: ReportDocument, destination: MllpDestination) -> Encode
 
 
 def _observations(document: ReportDocument, destination: MllpDestination) -> tuple[Observation, ...]:
-    """The study, the text, the SR that holds the same text where there is one."""
+    """The study, the text, what a longer draft before has left, the SR that holds the same text where there is one."""
     study_uid = SourceHeader.of(document.evidence).require("StudyInstanceUID")
     code, status = text_code(destination), destination.result_status
     values = text_values(draft_lines(document), document, destination)
     return (
         Observation("ST", STUDY_INSTANCE_UID, study_uid, UID_STATUS),
         *(Observation(destination.text_type, code, value, status, str(at)) for at, value in enumerate(values, 1)),
+        *(
+            Observation(destination.text_type, code, "", DELETED, str(at))
+            for at in range(len(values) + 1, document.rows_sent + 1)
+        ),
         *sr_rows(document, UID_STATUS),
     )

@@ -23,7 +23,7 @@ from integration.oru_terms import (
     cancellation_id,
     control_id,
 )
-from integration.oru_text import draft_lines, text_code, text_values
+from integration.oru_text import text_code, text_values
 from integration.report_text import withdrawal_line
 from integration.source_header import SourceHeader
 
@@ -53,10 +53,10 @@ def _withdrawn_at(document: ReportDocument) -> datetime:
 
 
 def _observations(document: ReportDocument, destination: MllpDestination) -> tuple[Observation, ...]:
-    """The rows of the message before, without their values, and which message that was."""
+    """All rows of text that were sent, without their values, and which message is cancelled."""
     study_uid = SourceHeader.of(document.evidence).require("StudyInstanceUID")
     words = text_values((withdrawal_line(document.drafted_at, document.time_zone),), document, destination)
-    values = (*words, *[""] * (_row_count(document, destination) - 1))
+    values = (*words, *[""] * (document.rows_sent - 1))
     code = text_code(destination)
     return (
         Observation("ST", STUDY_INSTANCE_UID, study_uid, UID_STATUS),
@@ -64,12 +64,3 @@ def _observations(document: ReportDocument, destination: MllpDestination) -> tup
         *sr_rows(document, DELETED),
         Observation("ST", CANCELLED_MESSAGE, escape(control_id(document, destination)), UID_STATUS),
     )
-
-
-def _row_count(document: ReportDocument, destination: MllpDestination) -> int:
-    """How many rows of text the message before had at most."""
-    if destination.text_type != "TX":
-        return 1
-    # It may have named a draft that has been withdrawn since, and is a predecessor no more.
-    is_line_missing = document.revision > 1 and document.predecessor is None
-    return sum(map(bool, draft_lines(document))) + is_line_missing

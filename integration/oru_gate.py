@@ -9,7 +9,7 @@ from dicom_node.peers import MllpDestination
 from integration.document import ReportDocument
 from integration.escape import unescape
 from integration.hl7_charset import decode_text
-from integration.oru_reader import OruReader, component, entity, field
+from integration.oru_reader import OruReader, Segment, component, entity, field
 from integration.oru_terms import (
     CANCELLED_MESSAGE,
     CONDITIONS,
@@ -58,6 +58,7 @@ def check_cancellation(payload: bytes, document: ReportDocument, destination: Ml
     expected = [withdrawal_line(document.drafted_at, document.time_zone)]
     _equal("OBX-5, withdrawal", read_values(values[:1], destination), expected)
     _equal("OBX-5, findings", any(values[1:]), False)
+    _equal("OBX-4", len(values), max(1, document.rows_sent))
     for observation in message.observations:
         is_reference = component(field(observation, 3), 1) in (STUDY_INSTANCE_UID.value, CANCELLED_MESSAGE.value)
         _equal("OBX-11", field(observation, 11), UID_STATUS if is_reference else DELETED)
@@ -129,20 +130,22 @@ def _check_study(message: OruReader, document: ReportDocument) -> None:
 
 
 def _check_status(message: OruReader, destination: MllpDestination) -> None:
-    """P or R and nothing else; O on the rows that name objects."""
+    """P or R and nothing else; O on the rows that name objects, D on those that are left of a longer draft."""
     status = destination.result_status
     _equal("result_status", status in DRAFT_STATUSES, True)
     _equal("OBR-25", message.field("OBR", 25), status)
     for observation in message.observations:
         is_text = field(observation, 2) == destination.text_type
         _equal("OBX-2", is_text or field(observation, 2) == "ST", True)
-        _equal("OBX-11", field(observation, 11), status if is_text else UID_STATUS)
+        if not _is_deleted(observation):
+            _equal("OBX-11", field(observation, 11), status if is_text else UID_STATUS)
 
 
 def _check_text(message: OruReader, document: ReportDocument, destination: MllpDestination) -> None:
     """Every row of text is the draft's, the opening comes first, and no line is lost, added or changed."""
-    values = [field(each, 5) for each in message.observations if field(each, 2) == destination.text_type]
-    _equal("OBX-3", message.values(text_code(destination).value), values)
+    rows = [each for each in message.observations if field(each, 2) == destination.text_type]
+    _equal("OBX-3", message.values(text_code(destination).value), [field(each, 5) for each in rows])
+    values = [field(each, 5) for each in rows if not _is_deleted(each)]
     texts = read_values(values, destination)
     opening = list(opening_lines(document))
     draft = [line for line in split_lines(document.findings) if line or destination.text_type != "TX"]
@@ -150,6 +153,14 @@ def _check_text(message: OruReader, document: ReportDocument, destination: MllpD
     _equal("OBX-5, disclaimer", texts[: len(opening)], opening)
     _equal("OBX-5, findings", texts[len(opening) : end], draft)
     _equal("OBX-5, checks", texts[end:], list(check_lines(document.flags)))
+    _equal("OBX-11, rows deleted", len(rows), max(len(values), document.rows_sent))
+    _equal("OBX-11, rows deleted", any(map(_is_deleted, rows[: len(values)])), False)
+    _equal("OBX-4", [field(each, 4) for each in rows], [str(at) for at in range(1, len(rows) + 1)])
+
+
+def _is_deleted(row: Segment) -> bool:
+    """A row of text without text."""
+    return field(row, 11) == DELETED and field(row, 2) != "ST" and not field(row, 5)
 
 
 def _authority(header: SourceHeader) -> str:

@@ -32,6 +32,7 @@ from dicom_node.errors import InvalidOutput
 from dicom_node.peers import MllpDestination
 from dicom_node.product import DISCLAIMER
 from integration.document import ReportDocument
+from integration.history import text_rows
 from integration.oru import build_oru, encode_oru
 from integration.oru_cancellation import encode_cancellation
 from integration.oru_fields import patient_name, person, study_time
@@ -144,6 +145,19 @@ def test_what_to_check_comes_after_the_findings_which_stay_as_they_are() -> None
     assert _texts(message) == [DISCLAIMER, *filter(None, FINDINGS.split("\n")), *CHECKS]
     rows = [row for row in message.segments("OBX") if str(row(2)) == "TX"]
     assert [str(row(4)) for row in rows] == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("text_type", ["TX", "FT", "ED"])
+def test_rows_that_a_longer_draft_has_left_are_deleted(text_type: str) -> None:
+    """A RIS that writes over rows of the same OBX-3 and OBX-4 would show them under this draft."""
+    destination = RIS.model_copy(update={"text_type": text_type})
+    payload = encode_oru(make_document(rows_sent=6), destination).payload
+    rows = [row for row in hl7.parse(payload.decode()).segments("OBX") if str(row(2)) == text_type]
+    assert [str(row(4)) for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    standing = [str(row(11)) for row in rows].index("D")
+    assert all((str(row(5)) != "", str(row(11))) == (True, "P") for row in rows[:standing])
+    assert all((str(row(5)), str(row(11))) == ("", "D") for row in rows[standing:])
+    assert [text_rows(payload), text_rows(b"MSH|")] == [6, 0]
 
 
 def test_text_of_a_synthetic_model_begins_with_that() -> None:

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import hl7
 import pytest
 from report_samples import FINDINGS, FLAGS, RIS, make_document
-from test_oru_profiles import BEFORE, TEXT_TYPES, VERSIONS, field, parsed, ris, text_of
+from test_oru_profiles import TEXT_TYPES, VERSIONS, field, parsed, ris, text_of
 
 from dicom_node.errors import InvalidOutput
 from dicom_node.peers import MllpDestination
 from integration.document import ReportDocument
+from integration.history import text_rows
 from integration.oru import encode_oru
 from integration.oru_cancellation import build_cancellation, encode_cancellation
 from integration.oru_gate import check_cancellation, check_oru
@@ -24,8 +25,8 @@ def withdrawn(**changes: object) -> ReportDocument:
 
 
 def cancelled(destination: MllpDestination = RIS, document: ReportDocument | None = None) -> hl7.Message:
-    payload = encode_cancellation(document or withdrawn(), destination).payload
-    return hl7.parse(payload.decode())
+    document = document or withdrawn(rows_sent=text_rows(encode_oru(withdrawn(), destination).payload))
+    return hl7.parse(encode_cancellation(document, destination).payload.decode())
 
 
 @pytest.mark.parametrize("text_type", TEXT_TYPES)
@@ -67,11 +68,14 @@ def test_nothing_of_the_findings_is_in_it(text_type: str) -> None:
     assert all(line not in payload for line in FINDINGS.split("\n") if line)
 
 
-def test_rows_of_a_draft_that_named_one_withdrawn_since_are_deleted_too() -> None:
-    sent = parsed(RIS, withdrawn(revision=2, predecessor=BEFORE))
-    message = cancelled(RIS, withdrawn(revision=2))
-    rows = {str(row(4)) for row in sent.segments("OBX") if str(row(2)) == "TX"}
-    assert rows <= {str(row(4)) for row in message.segments("OBX") if str(row(2)) == "TX"}
+@pytest.mark.parametrize("text_type", TEXT_TYPES)
+def test_rows_of_a_longer_draft_before_are_deleted_too(text_type: str) -> None:
+    """Also of one that was sent when the RIS still took a row for each line."""
+    destination = ris(text_type=text_type)
+    message = cancelled(destination, withdrawn(rows_sent=20))
+    rows = [(str(row(4)), str(row(5))) for row in message.segments("OBX") if str(row(2)) == text_type]
+    assert [number for number, _ in rows] == [str(number) for number in range(1, 21)]
+    assert not any(value for _, value in rows[1:])
 
 
 def test_equal_documents_give_equal_bytes() -> None:
@@ -99,11 +103,12 @@ DAMAGES = {
 
 @pytest.mark.parametrize(("words", "pattern", "replacement"), DAMAGES.values(), ids=DAMAGES)
 def test_gate_refuses(words: str, pattern: str, replacement: str) -> None:
-    message = build_cancellation(withdrawn(), RIS)
+    document = withdrawn(rows_sent=5)
+    message = build_cancellation(document, RIS)
     damaged = re.sub(pattern, replacement, message, count=1)
     assert damaged != message
     with pytest.raises(InvalidOutput, match=words):
-        check_cancellation(damaged.encode(), withdrawn(), RIS)
+        check_cancellation(damaged.encode(), document, RIS)
 
 
 def test_neither_message_passes_for_the_other() -> None:

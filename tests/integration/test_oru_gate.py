@@ -66,6 +66,24 @@ def test_gate_refuses(field: str, pattern: str, replacement: str) -> None:
     assert "P000" not in str(caught.value)
 
 
+LEFT = {
+    "one row less": (r"OBX\|8\|[^\r]*\r", ""),
+    "with text": (r"(?<=LN\|6\|)", "Effusion."),
+    "not deleted": (r"(LN\|7\|{7})D", r"\1P"),
+}
+
+
+@pytest.mark.parametrize(("pattern", "replacement"), LEFT.values(), ids=LEFT)
+def test_gate_refuses_rows_of_a_longer_draft_that_are_not_deleted(pattern: str, replacement: str) -> None:
+    document = make_document(rows_sent=7)
+    message = build_oru(document, RIS)
+    check_oru(message.encode(), document, RIS)
+    damaged = re.sub(pattern, replacement, message, count=1)
+    assert damaged != message
+    with pytest.raises(InvalidOutput):
+        check_oru(damaged.encode(), document, RIS)
+
+
 @pytest.mark.parametrize(("flags", "gated"), [((), FLAGS), (FLAGS, ()), (FLAGS, FLAGS[:1]), (FLAGS, FLAGS[::-1])])
 def test_gate_refuses_other_checks_than_those_of_the_draft(flags: tuple[str, ...], gated: tuple[str, ...]) -> None:
     message = build_oru(make_document(flags=flags), RIS)

@@ -1,11 +1,13 @@
 """A draft that is withdrawn: what is pending stops, and who has it is told, once and as the same bytes."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
 import pytest
-from doubles import DELIVERED, NOON, REJECTED, RETRY, FakeDestination, FakeWriter, FrozenClock
+from doubles import DELIVERED, FINDINGS, NOON, REJECTED, RETRY, FakeDestination, FakeWriter, FrozenClock
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from rows import add_job, add_study, all_of, only, receive
@@ -17,12 +19,16 @@ from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Report, Study
 from dicom_node.operator import resend, retry
+from dicom_node.peers import MllpDestination
 from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind, DeliveryState
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import study_status, timeline
 from dicom_node.withdrawal import withdraw
 from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
+from integration.history import text_rows
+from integration.oru import encode_oru
+from integration.oru_cancellation import encode_cancellation
 from integration.relay import Teller, deliver_due
 from integration.store_scu import StoreScu
 from workers.inference import Reader, infer
@@ -49,6 +55,17 @@ class Recording(FakeDestination):
 
     def objects(self) -> list[Dataset]:
         return [dcmread(BytesIO(payload)) for payload in self.sent]
+
+
+class Spoken(FakeDestination):
+    """A RIS that is sent the real messages."""
+
+    def __init__(self, write: Callable[[ReportDocument, MllpDestination], Encoded], kind: DeliveryKind) -> None:
+        super().__init__("ris", kind)
+        self._write = write
+
+    def encode(self, document: ReportDocument) -> Encoded:
+        return self._write(document, MllpDestination(name="ris", host="ris.example"))
 
 
 class House:
@@ -280,6 +297,19 @@ def test_of_several_drafts_each_object_is_rejected_and_the_newest_message_cancel
     assert (len(house.pacs.sent), len(house.notes.sent)) == (2, 2)
     assert [document.revision for document in house.cancellations.documents] == [2]
     assert house.jobs() == ["done", "done"]
+
+
+def test_a_ris_keeps_no_row_of_a_longer_draft_before(house: House) -> None:
+    ris, cancellations = Spoken(encode_oru, DeliveryKind.ORU), Spoken(encode_cancellation, DeliveryKind.CANCELLATION)
+    for number, (view, findings) in enumerate([("AP", "\n".join(f"Line {at}." for at in range(9))), ("PA", "Clear.")]):
+        house.writer.findings = replace(FINDINGS, text=findings)
+        house.receive(SOPInstanceUID=f"1.2.{number}", ViewPosition=view)
+        house.draft()
+        house.tell(ris)
+    house.withdraw()
+    house.tell(cancellations)
+    longest, shorter = (text_rows(payload) for payload in ris.sent)
+    assert longest == shorter == text_rows(cancellations.sent[0]) >= 10
 
 
 def test_of_a_ris_each_message_is_cancelled_back_to_the_newest_that_it_acknowledged(house: House) -> None:
