@@ -129,23 +129,35 @@ class _AdvisoryLock:
 
     def _hold(self) -> None:
         while not self._is_closed.wait(_LOOK_EVERY_S):
-            with self._using, suppress(SQLAlchemyError):  # the database is away: until the next look
-                self._take_again_if_lost()
+            with suppress(SQLAlchemyError):  # the database is away: until the next look
+                if not self._is_held():
+                    self._take_again()
 
-    def _take_again_if_lost(self) -> None:
-        if self._is_closed.is_set():
-            return
-        try:
+    def _is_held(self) -> bool:
+        with self._using, suppress(SQLAlchemyError):
             self._connection.execute(text("SELECT 1"))
+            return True
+        return False
+
+    def _take_again(self) -> None:
+        """Whoever closes the lock meanwhile does not wait for the server."""
+        fresh = self._connect()
+        try:
+            self._call("pg_advisory_lock_shared", fresh)
         except SQLAlchemyError:
-            self._connection.close()
-            self._connection = self._connect()
-            self._call("pg_advisory_lock_shared")
+            fresh.close()
+            raise
+        with self._using:
+            lost, self._connection = self._connection, fresh
+            lost.close()
+            if self._is_closed.is_set():
+                fresh.close()
 
     def _connect(self) -> Connection:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         connection.detach()  # from the pool: the lock must end with it
         return connection
 
-    def _call(self, function: str) -> bool | None:
-        return self._connection.execute(text(f"SELECT {function}(:key)"), {"key": self._key}).scalar()
+    def _call(self, function: str, connection: Connection | None = None) -> bool | None:
+        connection = connection or self._connection
+        return connection.execute(text(f"SELECT {function}(:key)"), {"key": self._key}).scalar()

@@ -47,6 +47,7 @@ class OrderNumbers:
     scheduled_step_id: str = ""
     procedure: tuple[str, ...] = ()  # CE: code, text, coding system; any of them may be empty
     priority: int = ROUTINE  # 0 is the most urgent
+    names_study: bool = False  # the order names the very study, not its accession number alone
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, de
         sending_application=settings.sending_application,
         sending_facility=settings.sending_facility,
         processing_id=settings.processing_id,
-        order=_numbers(_order(session, session.get_one(Study, job.study_id), delivery)),
+        order=_numbers(session, session.get_one(Study, job.study_id), delivery),
         labels=labels_from_json(report.labels),
         predecessor=_predecessor(session, delivery),
         withdrawn_at=report.withdrawn_at,
@@ -164,7 +165,8 @@ def _predecessor(session: Session, delivery: Delivery) -> Predecessor | None:
     )
 
 
-def _numbers(order: Order | None) -> OrderNumbers:
+def _numbers(session: Session, study: Study, delivery: Delivery) -> OrderNumbers:
+    order = _order(session, study, delivery)
     if order is None:
         return OrderNumbers()
     return OrderNumbers(
@@ -175,6 +177,7 @@ def _numbers(order: Order | None) -> OrderNumbers:
         scheduled_step_id=order.scheduled_step_id,
         procedure=(order.procedure_code, order.procedure_text, order.procedure_scheme),
         priority=order.priority,
+        names_study=order.study_instance_uid == study.study_instance_uid,
     )
 
 

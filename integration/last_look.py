@@ -4,7 +4,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, exists, select
 
 from dicom_node.deliveries import may_have_arrived
-from dicom_node.errors import CaseClosed, InvalidOutput
+from dicom_node.errors import CaseClosed, InvalidOutput, NothingToTell
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.orders import is_closed, order_of, require_open_case
 from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind
@@ -13,7 +13,8 @@ from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKin
 def require_wanted(session: Session, delivery: Delivery) -> None:
     """Raise what forbids to send a draft or its cancelling now. A rejection note names its objects: it may always go.
 
-    CaseClosed: nobody wants it any more. OrderConflict, InvalidOutput: it may be another patient's.
+    CaseClosed: nobody wants it any more. NothingToTell: it was withdrawn before it was sent.
+    OrderConflict, InvalidOutput: it may be another patient's.
     """
     if delivery.kind == DeliveryKind.REJECTION:
         return
@@ -31,6 +32,10 @@ def require_wanted(session: Session, delivery: Delivery) -> None:
 
 def _require_in_sight(session: Session, cancellation: Delivery, job: Job, study: Study) -> None:
     """The draft is what the RIS shows. It has the order's numbers, which what came later has, too."""
+    same = (Delivery.report_id == cancellation.report_id, Delivery.destination == cancellation.destination)
+    written = select(Delivery.id).where(*same, Delivery.kind == DeliveryKind.ORU, col(Delivery.payload).is_not(None))
+    if session.exec(written).first() is None:
+        raise NothingToTell(f"{cancellation.destination} was not sent the draft")
     if is_closed(session, study):
         raise CaseClosed(f"{cancellation.destination} {NOT_TOLD_FINAL}")
     newer = (

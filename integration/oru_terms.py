@@ -60,8 +60,9 @@ def read_order(document: ReportDocument) -> OrderNumbers:
 
     placer, filler = first("PlacerOrderNumberImagingServiceRequest"), first("FillerOrderNumberImagingServiceRequest")
     told = document.order
-    if not _is_same_order(placer, filler, told):
-        told = OrderNumbers(priority=told.priority)  # of the same accession number: half of each would be neither
+    if not told.names_study and not _is_same_order(placer, filler, told):
+        # Of the same accession number: half of each would be neither.
+        told = OrderNumbers(accession=told.accession, priority=told.priority)
     accession = first("AccessionNumber") or told.accession
     return OrderNumbers(
         placer=_entity(placer, told.placer),

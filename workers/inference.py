@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar, cast
 
-from sqlmodel import col
+from sqlmodel import Session, col, select
 from structlog.stdlib import BoundLogger
 
 from dicom_node import logs
@@ -148,9 +148,17 @@ def _skip(reader: Reader, job: Job, choice: Skipped) -> None:
         state, words = JobState.SKIPPED, choice.words
         if choice.reason in CONTRADICTIONS:
             drafts = reports_of(session, session.get_one(Study, job.study_id))
+            if choice.reason == SkipReason.TWO_VERSIONS:
+                drafts = [each for each in drafts if _came_again(session, each)]
             if names := sorted(have_a_draft(session, drafts)):
                 state, words = JobState.FAILED, f"{words}; {', '.join(names)} may have a draft of it: withdraw that"
         advance(session, job, state, now=reader.clock(), reason=words)
+
+
+def _came_again(session: Session, report: Report) -> bool:
+    """Whether the image of a draft is here with other content, too."""
+    uid = session.get_one(Instance, report.instance_id).sop_instance_uid
+    return len(session.exec(select(Instance.id).where(Instance.sop_instance_uid == uid)).all()) > 1
 
 
 def _ask_rules(reader: Reader, job: Job, instance: Instance) -> tuple[Job, tuple[str, ...] | None]:

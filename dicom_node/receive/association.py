@@ -27,6 +27,7 @@ class FastAssociation(Association):
 
     def __init__(self, ae: Any, intake: Intake, book: TransferBook) -> None:
         self.bell = threading.Event()
+        self.is_serving = False
         super().__init__(ae, MODE_ACCEPTOR)
         self.dul = UpperLayer(self, intake, book, max_pdu_bytes=ae.maximum_pdu_size)
         self.dimse.msg_queue = RingingQueue(self.bell)
@@ -82,7 +83,9 @@ class FastAssociation(Association):
     def _serve_request(self, msg: DimseServiceType, context_id: int) -> None:
         """One after the other: pynetdicom makes a thread for each N-EVENT-REPORT, however many come at once."""
         if threading.current_thread() is self:
+            self.is_serving = True
             super()._serve_request(msg, context_id)
+            self.is_serving = False
         else:
             self.dimse.msg_queue.put((context_id, msg))
 

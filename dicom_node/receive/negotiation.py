@@ -46,7 +46,7 @@ def negotiate_by_these_rules(event: Event) -> None:
 
 def is_storage(sop_class: UID) -> bool:
     """Whether objects of the class are stored by C-STORE; a private or future one may be."""
-    if not sop_class.type:
+    if not sop_class.type or not sop_class.name:  # two that are retired have no name
         return True
     is_named_so = sop_class.type == "SOP Class" and "Storage" in sop_class.name and "Commitment" not in sop_class.name
     return is_named_so and sop_class != MediaStorageDirectoryStorage

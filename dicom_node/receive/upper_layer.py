@@ -85,7 +85,8 @@ class UpperLayer(DULServiceProvider):
     @property
     def has_message_under_way(self) -> bool:
         """Whether a message has begun and is not answered yet."""
-        return self._is_storing or self._messages.is_under_way
+        assoc = self._association
+        return self._is_storing or self._messages.is_under_way or assoc.is_serving or not assoc.dimse.msg_queue.empty()
 
     def idle_timer_expired(self) -> bool:
         """Not while an object is made durable: then it is we that keep the peer waiting."""

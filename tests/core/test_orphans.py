@@ -128,11 +128,10 @@ def test_a_lock_that_the_server_forgot_is_taken_again(
     monkeypatch.setattr(orphans, "_LOOK_EVERY_S", 0.05)
     lock = cast(Any, take(Job))
     held = lock._connection
-    with engine.connect() as connection:
+    with engine.connect() as connection, lock._using:
         own = held.execute(text("SELECT pg_backend_pid()")).scalar()
         connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": own})
     wait_until(lambda: lock._connection is not held, "it has noticed")
     claimed(sessions)
-    with lock._using:  # it has done so
-        take(Job)
+    take(Job)
     assert "inferring" in {job.state for job in all_of(sessions, Job)}

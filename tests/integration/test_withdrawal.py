@@ -232,6 +232,24 @@ def test_what_is_on_its_way_when_it_is_withdrawn_is_rejected_after_it_has_arrive
     assert house.jobs() == ["done"]
 
 
+def test_what_is_withdrawn_while_it_is_encoded_is_neither_sent_nor_taken_back(house: House) -> None:
+    house.receive()
+    house.draft()
+    told: list[list[str]] = []
+
+    class Slow(FakeDestination):
+        def encode(self, document: ReportDocument) -> Encoded:
+            told.append(house.withdraw())
+            return super().encode(document)
+
+    ris = Slow("ris", DeliveryKind.ORU)
+    house.tell(ris)
+    house.tell(house.cancellations)
+    assert (ris.sent, house.cancellations.sent) == ([], [])
+    assert told == [["ris is told by a cancelling ORU"]]
+    assert house.deliveries()["ris", "cancellation"] == "cancelled"
+
+
 def test_what_was_refused_after_all_is_not_rejected(house: House) -> None:
     house.receive()
     house.draft()

@@ -169,7 +169,9 @@ def test_who_makes_pynetdicom_fail_is_aborted_once(requests: bytes, settings: Se
     with listening(settings, receiver) as server, associated(bound_port(server)) as peer:
         with suppress(OSError):
             peer.send(requests)
-        assert [kind for kind, _ in iter(peer.answer, (0, b""))] in ([ABORTED], [])  # a reset overtakes what was sent
+        answers = [kind for kind, _ in iter(peer.answer, (0, b""))]
+        # Where bytes are left unread, a reset may overtake what was sent.
+        assert answers == [ABORTED] or (not answers and len(requests) > 1_000_000)
         wait_until(lambda: not server.active_associations, "its threads end")
 
 
@@ -195,6 +197,7 @@ def test_who_pauses_within_an_object_has_not_fallen_silent(
     with listening(settings, receiver) as server, associated(bound_port(server)) as peer:
         assoc = server.active_associations[0]
         peer.send(STORE[:-1000])
+        wait_until(lambda: assoc.dul.has_message_under_way, "the object has begun")
         assert not event_report_module.falls_silent(assoc, threading.Event())
         peer.send(STORE[-1000:])
         assert peer.status() == SUCCESS

@@ -183,6 +183,19 @@ def test_a_better_image_that_came_late_is_drafted(reader: Reader) -> None:
     assert len({report.instance_id for report in all_of(reader.sessions, Report)}) == 2
 
 
+def test_a_lateral_that_comes_again_is_no_reason_to_withdraw_a_draft(reader: Reader) -> None:
+    queue(reader)
+    infer(reader)
+    with reader.sessions.begin() as session:
+        session.exec(select(Job)).one().state = "done"
+        session.exec(select(Delivery).where(Delivery.kind == "sr")).one().delivered_at = NOON
+        for view in ("LL", "RL"):
+            receive(session, reader.store, SOPInstanceUID="1.2.3", ViewPosition=view)
+        add_job(session, session.exec(select(Study)).one(), revision=2)
+    infer(reader)
+    assert all_of(reader.sessions, Job)[1].state == "skipped"
+
+
 @pytest.mark.parametrize("again", [{"SOPInstanceUID": "1.2.3", "PatientID": "ANOTHER"}, {"ViewPosition": "AP"}])
 @pytest.mark.parametrize("has_gone_out", [True, False])
 def test_a_contradiction_that_comes_late_needs_a_person_where_a_draft_went_out(
