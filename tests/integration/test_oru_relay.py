@@ -6,7 +6,7 @@ from pathlib import Path
 import hl7
 import pytest
 from doubles import NOON, FrozenClock
-from rows import add_delivery, add_job, add_report, only, receive
+from rows import add_delivery, add_job, add_report, all_of, only, receive
 from sqlmodel import select
 
 from dicom_node.config import Settings
@@ -34,13 +34,13 @@ def ris(tmp_path: Path) -> Iterator[LoopbackRis]:
         yield ris
 
 
-def draft(teller: Teller, findings: str, kind: DeliveryKind = DeliveryKind.ORU) -> None:
+def draft(teller: Teller, findings: str) -> None:
     with teller.sessions.begin() as session:
         instance = receive(session, teller.store)
         job = add_job(session, session.exec(select(Study)).one(), state="reported")
         report = add_report(session, job, instance)
         report.findings = findings
-        add_delivery(session, report, destination="ris", kind=kind)
+        add_delivery(session, report, destination="ris", kind=DeliveryKind.ORU)
 
 
 def sender(ris: LoopbackRis, kind: DeliveryKind = DeliveryKind.ORU, **profile: str) -> MllpSender:
@@ -79,12 +79,18 @@ def test_a_draft_that_the_set_does_not_hold_fails_in_words_and_stays(
 
 
 def test_a_withdrawn_draft_is_taken_back_and_its_findings_are_not_repeated(ris: LoopbackRis, teller: Teller) -> None:
-    draft(teller, "Small effusion.", DeliveryKind.CANCELLATION)
+    draft(teller, "Small effusion.")
+    assert deliver_due(teller, sender(ris))
+    assert b"effusion" in heard(ris, teller)
     with teller.sessions.begin() as session:
-        session.exec(select(Report)).one().withdrawn_at = NOON
+        report = session.exec(select(Report)).one()
+        report.withdrawn_at = NOON
+        add_delivery(session, report, destination="ris", kind=DeliveryKind.CANCELLATION)
 
     assert deliver_due(teller, sender(ris, DeliveryKind.CANCELLATION, cancellations=True))
 
-    assert only(teller.sessions, Delivery).state == "delivered"
-    assert b"WITHDRAWN" in heard(ris, teller)
-    assert b"effusion" not in heard(ris, teller)
+    cancellation = all_of(teller.sessions, Delivery)[1]
+    assert cancellation.state == "delivered"
+    message = ris.inbox.path(cancellation.identifier).read_bytes()
+    assert b"WITHDRAWN" in message
+    assert b"effusion" not in message
