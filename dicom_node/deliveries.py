@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.config import Settings
 from dicom_node.lifecycle import advance, begin
-from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.models import Delivery, Instance, Job, Report, Study
 from dicom_node.settlement import settle_job
 from dicom_node.states import WITHDRAWALS, DeliveryState
 
@@ -113,3 +113,9 @@ def reports_of(session: Session, study: Study) -> list[Report]:
     """The drafts of a study, oldest first."""
     ours = select(Report).join(Job).where(Job.study_id == study.id)
     return list(session.exec(ours.order_by(col(Job.revision))))
+
+
+def came_again(session: Session, report: Report) -> bool:
+    """Whether the image of a draft is here with other content, too, under its SOP Instance UID."""
+    uid = session.get_one(Instance, report.instance_id).sop_instance_uid
+    return len(session.exec(select(Instance.id).where(Instance.sop_instance_uid == uid)).all()) > 1

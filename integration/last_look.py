@@ -3,7 +3,7 @@
 from sqlalchemy import func
 from sqlmodel import Session, col, exists, select
 
-from dicom_node.deliveries import may_have_arrived
+from dicom_node.deliveries import came_again, may_have_arrived
 from dicom_node.errors import CaseClosed, InvalidOutput, NothingToTell
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.orders import is_closed, order_of, require_open_case
@@ -59,10 +59,8 @@ def _require_standing_draft(session: Session, report: Report, job: Job) -> None:
 
 def _require_one_patient(session: Session, report: Report, job: Job) -> None:
     """All objects of the study name one patient, and the drafted image did not come again with other content."""
-    drafted = session.get_one(Instance, report.instance_id)
     of_study = select(func.count(func.distinct(Instance.patient_key))).join(Series)
     if session.exec(of_study.where(Series.study_id == job.study_id)).one() > 1:
         raise InvalidOutput(f"study {job.study_id}: its objects name different patients")
-    versions = select(func.count(col(Instance.id))).where(Instance.sop_instance_uid == drafted.sop_instance_uid)
-    if session.exec(versions).one() > 1:
+    if came_again(session, report):
         raise InvalidOutput(f"study {job.study_id}: the drafted image came again with other content")

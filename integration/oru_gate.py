@@ -159,7 +159,7 @@ def _check_text(message: OruReader, document: ReportDocument, destination: MllpD
 
 
 def _is_deleted(row: Segment) -> bool:
-    """A row of text without text."""
+    """Whether a row of text is there to be deleted: it has none."""
     return field(row, 11) == DELETED and field(row, 2) != "ST" and not field(row, 5)
 
 

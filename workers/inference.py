@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar, cast
 
-from sqlmodel import Session, col, select
+from sqlmodel import col
 from structlog.stdlib import BoundLogger
 
 from dicom_node import logs
@@ -16,7 +16,7 @@ from dicom_node.attention import maps_to_png
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
-from dicom_node.deliveries import add_deliveries, cancel_pending, have_a_draft, reports_of
+from dicom_node.deliveries import add_deliveries, came_again, cancel_pending, have_a_draft, reports_of
 from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Permanent, Transient
 from dicom_node.flags import Flag, flags_to_json, remark
 from dicom_node.labels import labels_to_json
@@ -149,16 +149,10 @@ def _skip(reader: Reader, job: Job, choice: Skipped) -> None:
         if choice.reason in CONTRADICTIONS:
             drafts = reports_of(session, session.get_one(Study, job.study_id))
             if choice.reason == SkipReason.TWO_VERSIONS:
-                drafts = [each for each in drafts if _came_again(session, each)]
+                drafts = [each for each in drafts if came_again(session, each)]
             if names := sorted(have_a_draft(session, drafts)):
                 state, words = JobState.FAILED, f"{words}; {', '.join(names)} may have a draft of it: withdraw that"
         advance(session, job, state, now=reader.clock(), reason=words)
-
-
-def _came_again(session: Session, report: Report) -> bool:
-    """Whether the image of a draft is here with other content, too."""
-    uid = session.get_one(Instance, report.instance_id).sop_instance_uid
-    return len(session.exec(select(Instance.id).where(Instance.sop_instance_uid == uid)).all()) > 1
 
 
 def _ask_rules(reader: Reader, job: Job, instance: Instance) -> tuple[Job, tuple[str, ...] | None]:
