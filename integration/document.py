@@ -11,17 +11,17 @@ from pydicom.errors import InvalidDicomError
 from sqlmodel import Session, select
 
 from dicom_node.config import Settings
-from dicom_node.errors import InvalidHeader, OrderConflict
+from dicom_node.errors import InvalidHeader
 from dicom_node.flags import flags_from_json
 from dicom_node.labels import Labels, labels_from_json
-from dicom_node.models import Delivery, Instance, Job, Order, Report, Study
-from dicom_node.orders import ROUTINE, order_of
+from dicom_node.models import Delivery, Instance, Job, Report, Study
+from dicom_node.orders import order_of
 from dicom_node.peers import SrClass
 from dicom_node.product import SYNTHETIC
 from dicom_node.states import MESSAGES, WITHDRAWALS, DeliveryKind
 from dicom_node.storage import InstanceStore
-from integration.escape import unescape
-from integration.history import SentObject, earlier_delivery, objects_at_destination, rows_sent, sr_of
+from integration.history import SentObject, earlier_delivery, objects_at_destination, oru_sent, rows_sent, sr_of
+from integration.order_numbers import NO_ORDER, OrderNumbers, numbers_in, numbers_of
 
 _SYNTHETIC_OPENING = f"{SYNTHETIC}: nothing below is about the patient."
 
@@ -34,20 +34,6 @@ class ModelIdentity:
     version: str
     digest: str  # 64 hex digits
     is_synthetic: bool  # for tests alone: it has learned from no patient's image
-
-
-@dataclass(frozen=True)
-class OrderNumbers:
-    """What the HL7 order says of the request, for images that do not; empty where nobody does."""
-
-    placer: tuple[str, ...] = ()  # EI: identifier, namespace, universal ID, its type
-    filler: tuple[str, ...] = ()  # EI
-    accession: str = ""
-    requested_procedure_id: str = ""
-    scheduled_step_id: str = ""
-    procedure: tuple[str, ...] = ()  # CE: code, text, coding system; any of them may be empty
-    priority: int = ROUTINE  # 0 is the most urgent
-    names_study: bool = False  # the order names the very study, not its accession number alone
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ class ReportDocument:
     sending_application: str  # MSH-3
     sending_facility: str  # MSH-4
     processing_id: str  # MSH-11
-    order: OrderNumbers = OrderNumbers()
+    order: OrderNumbers = NO_ORDER
     labels: Labels | None = None  # None: no labeller has read the draft
     predecessor: Predecessor | None = None
     withdrawn_at: datetime | None = None  # aware; None: it stands
@@ -121,7 +107,7 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, de
         sending_application=settings.sending_application,
         sending_facility=settings.sending_facility,
         processing_id=settings.processing_id,
-        order=_numbers(session, session.get_one(Study, job.study_id), delivery),
+        order=_order(session, session.get_one(Study, job.study_id), delivery),
         labels=labels_from_json(report.labels),
         predecessor=_predecessor(session, delivery),
         withdrawn_at=report.withdrawn_at,
@@ -137,16 +123,6 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, de
 def _has_sr(session: Session, report: Report) -> bool:
     srs = select(Delivery.id).where(Delivery.report_id == report.id, Delivery.kind == DeliveryKind.SR)
     return session.exec(srs).first() is not None
-
-
-def _order(session: Session, study: Study, delivery: Delivery) -> Order | None:
-    """A withdrawal goes out also, and the more so, when the order turned out to be another patient's: without it."""
-    try:
-        return order_of(session, study)
-    except OrderConflict:
-        if delivery.kind in WITHDRAWALS:
-            return None
-        raise
 
 
 def _predecessor(session: Session, delivery: Delivery) -> Predecessor | None:
@@ -165,25 +141,13 @@ def _predecessor(session: Session, delivery: Delivery) -> Predecessor | None:
     )
 
 
-def _numbers(session: Session, study: Study, delivery: Delivery) -> OrderNumbers:
-    order = _order(session, study, delivery)
-    if order is None:
-        return OrderNumbers()
-    return OrderNumbers(
-        placer=_entity(order.placer_order_number),
-        filler=_entity(order.filler_order_number),
-        accession=order.accession_number,
-        requested_procedure_id=order.requested_procedure_id,
-        scheduled_step_id=order.scheduled_step_id,
-        procedure=(order.procedure_code, order.procedure_text, order.procedure_scheme),
-        priority=order.priority,
-        names_study=order.study_instance_uid == study.study_instance_uid,
-    )
-
-
-def _entity(number: str) -> tuple[str, ...]:
-    """number: EI as HL7 writes it."""
-    return tuple(map(unescape, number.split("^"))) if number else ()
+def _order(session: Session, study: Study, delivery: Delivery) -> OrderNumbers:
+    """A withdrawal names the order as the draft did, whatever orders have come since."""
+    if delivery.kind in WITHDRAWALS:
+        oru = oru_sent(session, delivery)
+        return NO_ORDER if oru is None else numbers_in(oru)
+    order = order_of(session, study)
+    return NO_ORDER if order is None else numbers_of(order, study.study_instance_uid)
 
 
 def _model(report: Report) -> ModelIdentity:

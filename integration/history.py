@@ -58,6 +58,12 @@ def read_sent(delivery: Delivery) -> SentObject:
     return SentObject(meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, sent.SeriesInstanceUID)
 
 
+def oru_sent(session: Session, delivery: Delivery) -> bytes | None:
+    """The message that told, or may have told, the destination of this delivery the same draft."""
+    same = (Delivery.report_id == delivery.report_id, Delivery.destination == delivery.destination)
+    return session.exec(select(Delivery.payload).where(*same, Delivery.kind == DeliveryKind.ORU)).first()
+
+
 def rows_sent(session: Session, delivery: Delivery) -> int:
     """How many rows of text its destination may have of messages about the study, of this draft or earlier ones."""
     job = session.get_one(Job, session.get_one(Report, delivery.report_id).job_id)

@@ -8,6 +8,7 @@ from dicom_node.errors import CaseClosed, InvalidOutput, NothingToTell
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.orders import is_closed, order_of, require_open_case
 from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind
+from integration.history import oru_sent
 
 
 def require_wanted(session: Session, delivery: Delivery) -> None:
@@ -32,9 +33,7 @@ def require_wanted(session: Session, delivery: Delivery) -> None:
 
 def _require_in_sight(session: Session, cancellation: Delivery, job: Job, study: Study) -> None:
     """The draft is what the RIS shows. It has the order's numbers, which what came later has, too."""
-    same = (Delivery.report_id == cancellation.report_id, Delivery.destination == cancellation.destination)
-    written = select(Delivery.id).where(*same, Delivery.kind == DeliveryKind.ORU, col(Delivery.payload).is_not(None))
-    if session.exec(written).first() is None:
+    if oru_sent(session, cancellation) is None:
         raise NothingToTell(f"{cancellation.destination} was not sent the draft")
     if is_closed(session, study):
         raise CaseClosed(f"{cancellation.destination} {NOT_TOLD_FINAL}")

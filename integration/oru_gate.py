@@ -9,6 +9,7 @@ from dicom_node.peers import MllpDestination
 from integration.document import ReportDocument
 from integration.escape import unescape
 from integration.hl7_charset import decode_text
+from integration.order_numbers import PRIORITIES
 from integration.oru_reader import OruReader, Segment, component, entity, field
 from integration.oru_terms import (
     CANCELLED_MESSAGE,
@@ -16,7 +17,6 @@ from integration.oru_terms import (
     DELETED,
     DRAFT_STATUSES,
     NO_RESULT,
-    PRIORITIES,
     SR_SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     UID_STATUS,

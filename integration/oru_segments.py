@@ -7,8 +7,9 @@ from pydicom.sr.coding import Code
 
 from dicom_node.peers import MllpDestination
 from dicom_node.product import MANUFACTURER
-from integration.document import OrderNumbers, ReportDocument
+from integration.document import ReportDocument
 from integration.escape import escape
+from integration.order_numbers import PRIORITIES, OrderNumbers
 from integration.oru_fields import (
     coded,
     components,
@@ -21,7 +22,6 @@ from integration.oru_fields import (
 )
 from integration.oru_terms import (
     CONDITIONS,
-    PRIORITIES,
     SR_SOP_INSTANCE_UID,
     WITHOUT_OBX_18,
     WITHOUT_TQ1,

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from pydicom.sr.coding import Code
 
-from dicom_node.orders import ROUTINE
 from dicom_node.peers import MllpDestination
 from dicom_node.uids import derive_control_id
-from integration.document import OrderNumbers, ReportDocument
+from integration.document import ReportDocument
+from integration.order_numbers import OrderNumbers
 from integration.source_header import SourceHeader
 from integration.sr_identity import draft_key
 
@@ -24,15 +24,6 @@ WITHOUT_TQ1 = ("2.3.1", "2.4")  # MSH-12 of versions that have the priority in O
 WITHOUT_OBX_18 = ("2.3.1",)  # MSH-12
 # MSH-15 and MSH-16, table 0155, by the acknowledgement that is asked for (HL7 2.5.1 2.9.2, 2.9.3)
 CONDITIONS: Mapping[str, tuple[str, str]] = {"original": ("", ""), "accept": ("AL", "NE"), "application": ("AL", "AL")}
-# HL7 table 0485, and the same letters in 0027: as `order_message` reads them
-PRIORITIES: Mapping[int, tuple[str, str]] = {
-    0: ("S", "Stat"),
-    1: ("A", "ASAP"),
-    2: ("T", "Timing critical"),
-    3: ("P", "Preop"),
-    4: ("C", "Callback"),
-    ROUTINE: ("R", "Routine"),
-}
 
 
 def msh_18(destination: MllpDestination) -> str:

@@ -23,6 +23,7 @@ from integration.report_text import clean
 TEXT_VRS = ("SH", "LO", "ST", "LT", "UC", "UT", "PN")  # PS3.5 6.1.2.2: what Specific Character Set governs
 _LINE_VRS = ("ST", "LT", "UT")  # may hold CR and LF
 _PADDING = " \0"
+_NAME_DELIMITERS = re.compile(r"[\^=]")  # PS3.5 6.2.1
 _SEX = re.compile(r"[MFO]")  # PS3.3 C.2.3, (0010,0040)
 _AGE = re.compile(r"\d{3}[DWMY]")  # PS3.5 6.2, AS
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")  # TM
@@ -103,10 +104,15 @@ def _joined(dataset: Dataset, tag: BaseTag, terms: Terms) -> str | None:
 
 
 def _trim(vr: str, value: str) -> str:
-    """Drop what the standard calls insignificant: padding, and empty groups at the end of a name (PS3.5 6.2, 6.2.1)."""
+    """Drop what the standard calls insignificant: padding, and empty groups at the end of a name (PS3.5 6.2, 6.2.1).
+
+    A name of nothing but blanks, of whatever script, is none: no reader sees it, and HL7 readers call it absent.
+    """
     if vr in _LINE_VRS:
         return value.rstrip(_PADDING)
-    return value.rstrip(_PADDING + "=") if vr == "PN" else value.strip(_PADDING)
+    if vr != "PN":
+        return value.strip(_PADDING)
+    return value.rstrip(_PADDING + "=") if _NAME_DELIMITERS.sub("", value).strip() else ""
 
 
 def _legal(keyword: str, vr: str, value: str) -> str:

@@ -11,7 +11,8 @@ from pydicom.uid import UID, BasicTextSRStorage, ComprehensiveSRStorage, Enhance
 
 from dicom_node.peers import SrClass
 from dicom_node.product import MANUFACTURER, MODEL_NAME, SYNTHETIC, software_version
-from integration.document import OrderNumbers, ReportDocument
+from integration.document import ReportDocument
+from integration.order_numbers import NO_ORDER, OrderNumbers
 from integration.source_header import SourceHeader, tag_of
 from integration.sr_element import code_item, make_item, put, read_codes
 from integration.sr_identity import Device, model_device, node_device_uid
@@ -215,8 +216,8 @@ def _in_study(source: SourceHeader, series_instance_uid: str, reference: Dataset
 def _requests(source: SourceHeader, order: OrderNumbers) -> list[Dataset]:
     requests = source.items("RequestAttributesSequence")
     if len(requests) > 1:  # which of them the order is of cannot be told
-        return [_request(source, request, OrderNumbers()) for request in requests]
-    if not requests and order != OrderNumbers():
+        return [_request(source, request, NO_ORDER) for request in requests]
+    if not requests and order != NO_ORDER:
         requests = (SourceHeader(Dataset(), ()),)
     return [_request(source, request, order) for request in requests]
 

@@ -11,8 +11,8 @@ from integration.conformance.markdown import NONE, table
 from integration.hl7_charset import CHARACTER_SETS
 from integration.inbound_message import READERS
 from integration.order_message import CANCELLED, CANCELS, PRIORITIES, PRIORITY_PLACES, TELLS, read_orders
+from integration.order_numbers import PRIORITIES as SENT_PRIORITIES
 from integration.oru_terms import CONDITIONS, DELETED, DRAFT_STATUSES, FINDINGS, NO_RESULT, UID_STATUS, WITHOUT_TQ1
-from integration.oru_terms import PRIORITIES as SENT_PRIORITIES
 from integration.patient_message import read_merges, read_update
 from integration.sr_content import REPORT
 

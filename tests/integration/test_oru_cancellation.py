@@ -12,6 +12,7 @@ from dicom_node.errors import InvalidOutput
 from dicom_node.peers import MllpDestination
 from integration.document import ReportDocument
 from integration.history import text_rows
+from integration.order_numbers import OrderNumbers, numbers_in
 from integration.oru import encode_oru
 from integration.oru_cancellation import build_cancellation, encode_cancellation
 from integration.oru_gate import check_cancellation, check_oru
@@ -116,3 +117,26 @@ def test_neither_message_passes_for_the_other() -> None:
         check_oru(encode_cancellation(withdrawn(), RIS).payload, withdrawn(), RIS)
     with pytest.raises(InvalidOutput):
         check_cancellation(encode_oru(withdrawn(), RIS).payload, withdrawn(), RIS)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("character_set", ["UNICODE UTF-8", "8859/1"])
+def test_it_names_the_order_as_the_draft_did(version: str, character_set: str) -> None:
+    """Whatever orders of the accession number have come since: by these numbers a RIS finds the result again."""
+    destination = ris(version=version, character_set=character_set)
+    order = OrderNumbers(
+        placer=("PÖ^1", "HIS", "1.2.3", "ISO"),
+        filler=("F|1",),
+        accession="ACC0001",
+        requested_procedure_id="RP&1",
+        scheduled_step_id="SPS1",
+        procedure=("CXR", "Thorax ü", "L"),
+        priority=2,
+        names_study=True,
+    )
+    draft = encode_oru(make_document(order=order), destination).payload
+    told = numbers_in(draft)
+    assert told == order
+    rows = {"withdrawn_at": WITHDRAWN_AT, "rows_sent": text_rows(draft)}
+    cancellation = encode_cancellation(make_document(order=told, **rows), destination).payload
+    assert numbers_in(cancellation) == told

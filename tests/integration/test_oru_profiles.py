@@ -19,8 +19,9 @@ from test_oru import FILMS
 from dicom_node.errors import InvalidOutput
 from dicom_node.peers import MllpDestination
 from dicom_node.product import DISCLAIMER
-from integration.document import OrderNumbers, Predecessor, ReportDocument
+from integration.document import Predecessor, ReportDocument
 from integration.hl7_charset import codec_of
+from integration.order_numbers import OrderNumbers
 from integration.oru import build_oru, encode_oru
 from integration.oru_gate import check_oru
 from integration.report_text import split_lines

@@ -11,13 +11,13 @@ from doubles import DELIVERED, FINDINGS, NOON, REJECTED, RETRY, FakeDestination,
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from rows import add_job, add_study, all_of, only, receive
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
-from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Report, Study
+from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Order, Report, Study
 from dicom_node.operator import resend, retry
 from dicom_node.peers import MllpDestination
 from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind, DeliveryState
@@ -27,6 +27,7 @@ from dicom_node.withdrawal import withdraw
 from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.history import text_rows
+from integration.order_numbers import numbers_in
 from integration.oru import encode_oru
 from integration.oru_cancellation import encode_cancellation
 from integration.relay import Teller, deliver_due
@@ -330,6 +331,20 @@ def test_a_ris_keeps_no_row_of_a_longer_draft_before(house: House) -> None:
     assert longest == shorter == text_rows(cancellations.sent[0]) >= 10
 
 
+def test_a_cancellation_names_the_order_that_the_draft_named(house: House) -> None:
+    """Another order of the same accession number has come since."""
+    ris, cancellations = Spoken(encode_oru, DeliveryKind.ORU), Spoken(encode_cancellation, DeliveryKind.CANCELLATION)
+    house.receive()
+    hear_order(house, "PLACER1")
+    house.draft()
+    house.tell(ris)
+    hear_order(house, "PLACER2")
+    house.withdraw()
+    house.tell(cancellations)
+    told = [numbers_in(payload).placer for payload in (*ris.sent, *cancellations.sent)]
+    assert told == [("PLACER1",), ("PLACER1",)]
+
+
 def test_of_a_ris_each_message_is_cancelled_back_to_the_newest_that_it_acknowledged(house: House) -> None:
     house.ris.acks = (DELIVERED, UNANSWERED)
     for number, view in enumerate(["AP", "PA"]):
@@ -392,17 +407,33 @@ def test_a_cancellation_that_failed_does_not_take_back_a_later_draft(told: House
     assert (len(told.cancellations.sent), last.state, last.reason) == (1, "cancelled", SUPERSEDED)
 
 
+def hear(session: Session, control_id: str) -> int:
+    """A message of the RIS. Gives its id."""
+    message = InboundMessage(
+        sending_application="", sending_facility="", control_id=control_id, message_type="", raw=b"", sha256="",
+        is_used=True, reason="", received_at=NOON,
+    )  # fmt: skip
+    session.add(message)
+    session.flush()
+    assert message.id is not None
+    return message.id
+
+
+def hear_order(house: House, placer: str) -> None:
+    """The RIS tells another order of the same accession number."""
+    with house.sessions.begin() as session:
+        order = Order(message_id=hear(session, placer), placer_order_number=placer, updated_at=NOON, created_at=NOON)
+        order.accession_number, order.patient_identifiers = "CANARY-ACC", '[["CANARY-ID"]]'
+        session.add(order)
+
+
 def hear_final(told: House) -> None:
     """The RIS tells the final report of the study."""
     with told.sessions.begin() as session:
-        message = InboundMessage(
-            sending_application="", sending_facility="", control_id="", message_type="", raw=b"", sha256="",
-            is_used=True, reason="", received_at=NOON,
-        )  # fmt: skip
-        session.add(message)
-        session.flush()
         study_uid = session.exec(select(Study.study_instance_uid)).one()
-        final = FinalReport(message_id=message.id, study_instance_uid=study_uid, status="F", text="", created_at=NOON)
+        final = FinalReport(
+            message_id=hear(session, "final"), study_instance_uid=study_uid, status="F", text="", created_at=NOON
+        )
         final.patient_identifiers = '[["CANARY-ID"]]'
         session.add(final)
 
