@@ -22,7 +22,7 @@ from dicom_node.errors import Permanent
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCHEMA_REVISION = "0013"  # the newest in migrations/versions
+SCHEMA_REVISION = "0014"  # the newest in migrations/versions
 # What a database raises that is away, restarting, out of disk or read-only. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError, InternalError, TimeoutError)
 _BUSY_TIMEOUT_S = 30

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -76,7 +77,7 @@ class ReportDocument:
     sent: tuple[SentObject, ...] = ()  # what a rejection note names; for others empty
     sr_class: SrClass = "basic"  # of the SR that is named to others: the first PACS's
     has_sr: bool = True  # some PACS gets one: otherwise it is named to nobody
-    image: Path = Path()  # the drafted image as it was received, for whoever shows its pixels
+    image: Path = Path()  # the drafted image as it was received, for whoever shows its pixels; of a withdrawal none
     attention: bytes | None = None  # PNG of `attention.maps_to_png`, a map for each sentence of the findings
 
     @property
@@ -94,7 +95,7 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, de
     job = session.get_one(Job, report.job_id)
     instance = session.get_one(Instance, report.instance_id)
     return ReportDocument(
-        evidence=_read_evidence(store.open(instance.path), instance),
+        evidence=_read_evidence(store, instance),
         findings=report.findings,
         flags=tuple(flag.sentence for flag in flags_from_json(report.flags)),
         indication=report.indication,
@@ -115,7 +116,7 @@ def load_document(session: Session, store: InstanceStore, settings: Settings, de
         sent=objects_at_destination(session, delivery) if delivery.kind == DeliveryKind.REJECTION else (),
         sr_class=settings.sr_class,
         has_sr=_has_sr(session, report),
-        image=store.open(instance.path),
+        image=Path() if delivery.kind in WITHDRAWALS else store.open(instance.path),
         attention=report.attention,
     )
 
@@ -156,8 +157,10 @@ def _model(report: Report) -> ModelIdentity:
     )
 
 
-def _read_evidence(path: Path, instance: Instance) -> Dataset:
+def _read_evidence(store: InstanceStore, instance: Instance) -> Dataset:
+    """The image's header, from what was kept of it where the image was removed."""
+    part10 = store.open(instance.path) if instance.header is None else BytesIO(instance.header)
     try:
-        return dcmread(path, stop_before_pixels=True)
+        return dcmread(part10, stop_before_pixels=True)
     except InvalidDicomError as error:
         raise InvalidHeader(f"instance {instance.id}: its file cannot be read") from error

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from dicom_node.models.times import UtcDateTime
@@ -94,6 +94,8 @@ class Instance(SQLModel, table=True):
     manufacturer: str = ""  # (0008,0070)
     burned_in_annotation: str = ""  # (0028,0301)
     has_pixels: bool = False  # (7FE0,0010) is there
+    # The file up to its pixels, once it was removed: of a drafted image, whose draft may have to be withdrawn.
+    header: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
 class PerformedStep(SQLModel, table=True):

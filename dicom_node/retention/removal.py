@@ -1,6 +1,7 @@
 """Removing the images of a study, in three steps that each may be the last before a crash.
 
 1. Its rows say that the files are removed: from here on nobody counts on them, and who sends one again has it stored.
+   Of an image that was drafted the header stays with its row.
 2. The files go from the disk.
 3. The rows forget the names. Steps 2 and 3 are done again for every row that still has one.
 
@@ -18,17 +19,21 @@ from dicom_node.database import Sessions
 from dicom_node.lifecycle import note
 from dicom_node.models import Instance, Series, Study
 from dicom_node.retention.eligible import take_ended
+from dicom_node.retention.kept_header import keep_headers
 from dicom_node.storage import InstanceStore
 
 _AT_ONCE = 500  # rows: whoever receives does not wait longer for the database
 
 
-def give_up_images(session: Session, study_id: int, *, ended_before: datetime, now: datetime, why: str) -> int:
-    """Step 1. Returns how many objects go; 0: somebody needs the study again."""
+def give_up_images(
+    session: Session, store: InstanceStore, study_id: int, *, ended_before: datetime, now: datetime, why: str
+) -> int:
+    """Step 1. Returns how many objects go; 0: somebody needs the study again. Raises OSError if the disk fails."""
     study = take_ended(session, study_id, ended_before)
     if study is None:
         return 0
     instances = instances_with_files(session, study_id)
+    keep_headers(session, store, study_id, instances)
     for instance in instances:
         instance.removed_at = now
         session.add(instance)

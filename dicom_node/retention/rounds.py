@@ -105,14 +105,23 @@ class Retention:
             yield _Reason(now - _YOUNGEST, words, makes_room=True)
 
     def _give_up(self, study_id: int, reason: _Reason) -> bool:
-        now = self._receiver.clock()
-        with self._receiver.sessions.begin() as session:
-            if reason.makes_room and not self._would_make_room(session, study_id):
-                return False
-            count = give_up_images(session, study_id, ended_before=reason.ended_before, now=now, why=reason.words)
+        try:
+            count = self._count_given_up(study_id, reason)
+        except OSError as error:  # an image that cannot be read may be readable later: it stays, and holds up no other
+            _log.error("image_not_read", study=study_id, reason=error.strerror or type(error).__name__)
+            return False
         if count:
             _log.info("images_removed", study=study_id, count=count)
         return count > 0
+
+    def _count_given_up(self, study_id: int, reason: _Reason) -> int:
+        """How many objects go."""
+        store, before = self._receiver.store, reason.ended_before
+        now = self._receiver.clock()
+        with self._receiver.sessions.begin() as session:
+            if reason.makes_room and not self._would_make_room(session, study_id):
+                return 0
+            return give_up_images(session, store, study_id, ended_before=before, now=now, why=reason.words)
 
     def _would_make_room(self, session: Session, study_id: int) -> bool:
         """Not where a backup on the same disk has second names of the files: without end, nothing would come of it."""

@@ -4,13 +4,16 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from errno import EIO
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from audit_schema import violations
 from doubles import NOON
-from retention_house import DAYS, TIME_IS_UP, House
-from rows import add_commitment, add_delivery, add_job, add_study, all_of, only
+from pydicom import dcmread
+from retention_house import DAYS, TIME_IS_UP, House, uids_of
+from rows import add_commitment, add_delivery, add_job, add_study, all_of, only, receive
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
@@ -22,7 +25,8 @@ from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, InboundMessage, Instance, Job, Order, Pull, Report, Study, Transition
 from dicom_node.receive.commitment import Reference
 from dicom_node.receive.commitment_result import NO_SUCH_OBJECT_INSTANCE, examine
-from dicom_node.retention import rounds
+from dicom_node.retention import kept_header, rounds
+from dicom_node.retention.kept_header import header_of
 from dicom_node.states import JobState, StudyState
 from dicom_node.web.study_view import view_study
 
@@ -46,6 +50,43 @@ def test_images_of_a_study_that_ended_are_removed_when_their_time_is_up(house: H
     told = all_of(house.sessions, Transition)[-1]
     assert (told.row_kind, told.old, told.new) == ("study", "complete", "complete")
     assert told.reason == "its 1 objects are removed: it ended more than 30 days ago; rows and drafts stay"
+
+
+def test_of_a_drafted_image_the_header_stays(house: House) -> None:
+    """Up to its pixels; of one that was not drafted nothing does."""
+    study_id = house.add_ended()
+    with house.sessions.begin() as session:
+        lateral = receive(session, house.store, **uids_of(1) | {"SOPInstanceUID": "1.2.99"})
+        lateral.sha256 = "b" * 64
+        advance(session, session.get_one(Study, study_id), StudyState.COMPLETE, now=NOON)
+    (drafted, _) = all_of(house.sessions, Instance)
+    before = dcmread(house.store.root / drafted.path)
+    house.go_round()
+    kept, other = (each.header for each in all_of(house.sessions, Instance))
+    header = dcmread(BytesIO(kept))
+    del before[0x60000000:]
+    assert (header, header.file_meta, other) == (before, before.file_meta, None)
+
+
+def test_an_image_that_cannot_be_read_stays_and_holds_up_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unread, _ = house.add_ended(1), house.add_ended(2)
+
+    def read(part10: Path) -> bytes | None:
+        if part10 == house.store.root / path:
+            raise OSError(EIO, "Input/output error")
+        return header_of(part10)
+
+    path = all_of(house.sessions, Instance)[0].path
+    monkeypatch.setattr(kept_header, "header_of", read)
+    house.go_round()
+    assert house.files() == [path]
+    assert f'"study": {unread}' in caplog.text
+    assert "Input/output error" in caplog.text
+    monkeypatch.undo()
+    house.go_round()
+    assert house.files() == []
 
 
 def test_the_audit_trail_says_that_a_study_was_deleted(house: House) -> None:

@@ -35,7 +35,10 @@ def house(settings: Settings, sessions: Sessions) -> House:
 
 def stop_after_the_rows(house: House, study_id: int) -> None:
     with house.sessions.begin() as session:
-        assert give_up_images(session, study_id, ended_before=house.clock(), now=house.clock(), why="a test") == 1
+        assert (
+            give_up_images(session, house.store, study_id, ended_before=house.clock(), now=house.clock(), why="a test")
+            == 1
+        )
 
 
 def stop_after_the_file(house: House, study_id: int) -> None:

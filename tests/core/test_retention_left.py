@@ -59,7 +59,9 @@ def get_stuck(house: House, number: int) -> None:
 
 def give_up(house: House, session: Session, study_id: int) -> None:
     """The rows say that the files are removed, and no more."""
-    assert give_up_images(session, study_id, ended_before=house.clock(), now=house.clock(), why="a test") == 1
+    assert (
+        give_up_images(session, house.store, study_id, ended_before=house.clock(), now=house.clock(), why="a test") == 1
+    )
 
 
 def named(house: House) -> list[bool]:

@@ -12,16 +12,19 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from rows import add_job, add_study, all_of, only, receive
 from sqlmodel import Session, select
+from stored_files import whole_files
 
+from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance
-from dicom_node.models import Delivery, FinalReport, InboundMessage, Job, Order, Report, Study
+from dicom_node.models import Delivery, FinalReport, InboundMessage, Instance, Job, Order, Report, Study
 from dicom_node.operator import resend, retry
 from dicom_node.peers import MllpDestination
+from dicom_node.retention.removal import give_up_images, remove_files
 from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKind, DeliveryState
-from dicom_node.storage import InstanceStore
+from dicom_node.storage import InstanceStore, StoredFile
 from dicom_node.timeline import study_status, timeline
 from dicom_node.withdrawal import withdraw
 from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
@@ -105,6 +108,21 @@ class House:
         with self.sessions.begin() as session:
             return withdraw(session, self.settings, session.exec(select(Study.id)).one(), reason, self.clock())
 
+    def remove_images(self) -> None:
+        """As retention does when their time is up."""
+        with self.sessions.begin() as session:
+            (instance,), study = session.exec(select(Instance)).all(), session.exec(select(Study)).one()
+            instance.sha256 = self.store.sha256(StoredFile(instance.path, instance.size_bytes))
+            study_id = study.id or 0
+        self.clock.forward(60)
+        now = self.clock()
+        with self.sessions.begin() as session:
+            assert give_up_images(session, self.store, study_id, ended_before=now, now=now, why="a test") == 1
+        trail = AuditTrail(self.settings.audit_dir, "CXRNODE", self.clock)
+        assert remove_files(self.sessions, self.store, trail, study_id) == []
+        trail.stopped()
+        assert whole_files(self.settings.instances_dir) == []
+
     def deliveries(self) -> dict[tuple[str, str], str]:
         """State by destination and kind, of the newest draft that has one."""
         return {(each.destination, each.kind): each.state for each in all_of(self.sessions, Delivery)}
@@ -153,6 +171,24 @@ def test_who_has_a_draft_that_is_withdrawn_is_told_where_the_site_allows_it(told
     assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (sr.StudyInstanceUID, sr.SeriesInstanceUID)
     assert len(told.cancellations.sent) == 1
     assert told.status() == ("done", f"withdrawn (drafted for the wrong patient): {WITHDRAWN}")
+
+
+def test_a_draft_is_withdrawn_also_when_its_image_was_removed(house: House) -> None:
+    ris, cancellations = Spoken(encode_oru, DeliveryKind.ORU), Spoken(encode_cancellation, DeliveryKind.CANCELLATION)
+    house.receive()
+    house.draft()
+    house.tell(house.pacs, house.quiet, ris)
+    house.remove_images()
+    house.withdraw()
+    house.tell(house.notes, cancellations)
+    (note,), (sr,) = house.notes.objects(), house.pacs.objects()
+    assert (note.PatientID, note.PatientName) == (sr.PatientID, sr.PatientName)
+    assert patient_in(cancellations.sent[0]) == patient_in(ris.sent[0])
+    assert house.jobs() == ["done"]
+
+
+def patient_in(message: bytes) -> list[bytes]:
+    return [segment for segment in message.split(b"\r") if segment.startswith(b"PID")]
 
 
 def test_a_withdrawal_is_in_the_timeline_and_with_the_draft(told: House) -> None:
