@@ -18,6 +18,7 @@ from dicom_node.peers import Completeness
 from dicom_node.receive.declarations import fulfilled, spend
 from dicom_node.states import DRAFTING_JOB_STATES, StudyState
 
+MOST_AT_ONCE = 100  # studies closed in one transaction: whoever receives does not wait longer for the database
 _QUIET = "no image for the idle time"
 _RELEASED = "the association that sent it was released"
 _ANY_OPEN = select(Study.id).where(Study.state == StudyState.RECEIVING).limit(1)
@@ -32,8 +33,9 @@ def is_any_open(sessions: Sessions) -> bool:
 def close_quiet_studies(session: Session, *, now: datetime, idle_timeout_s: float, rules: Completeness) -> list[Job]:
     """Complete every study that is quiet for idle_timeout_s, or that is settled and complete by a rule; queue its job.
 
-    Returns the new jobs. A study that is being drafted waits for the end of that: one draft of a study at a time. An
-    earlier draft that is not delivered yet does not hold up the next, which takes its place.
+    Returns the new jobs, of the studies that have been quiet longest where there are many. A study that is being
+    drafted waits for the end of that: one draft of a study at a time. An earlier draft that is not delivered yet does
+    not hold up the next, which takes its place.
     """
     idle, settle = timedelta(seconds=idle_timeout_s), timedelta(seconds=rules.settle_s)
     studies = _open_studies(session, now, idle=idle, settle=settle)
@@ -53,7 +55,8 @@ def _open_studies(session: Session, now: datetime, *, idle: timedelta, settle: t
     last = col(Study.last_received_at)
     is_quiet = or_(last <= now - min(idle, settle), last > now + idle)
     may_close = select(Study).where(Study.state == StudyState.RECEIVING, is_quiet, col(Study.id).not_in(drafting))
-    return list(session.exec(may_close.order_by(col(Study.id)).with_for_update(skip_locked=True)))
+    longest_quiet = may_close.order_by(last, col(Study.id)).limit(MOST_AT_ONCE)
+    return list(session.exec(longest_quiet.with_for_update(skip_locked=True)))
 
 
 def _is_quiet(study: Study, now: datetime, idle: timedelta) -> bool:

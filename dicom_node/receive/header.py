@@ -25,6 +25,7 @@ from pydicom.tag import BaseTag
 
 from dicom_node.errors import InvalidHeader, OutsideStudy
 from dicom_node.receive.coded_words import BODY_PART_OF_CODE, VIEW_OF_CODE
+from dicom_node.receive.cut_short import refuse_cut_short
 from dicom_node.receive.plain_elements import NotPlain, Readable, read_plain_elements
 from dicom_node.uids import LONGEST_UID, is_uid
 
@@ -111,7 +112,7 @@ def read_header(part10: Readable) -> InstanceHeader:
 
     It is read from where it stands and left somewhere behind the header.
     Raises InvalidHeader for what is not a data set with valid identifiers (OutsideStudy if only those of study or
-    series are wanting), OSError if the disk fails.
+    series are wanting) or is cut short, OSError if the disk fails.
     """
     start = part10.tell()
     with suppress(NotPlain):
@@ -192,13 +193,16 @@ class _PydicomSource:
         def at_pixel_data(tag: BaseTag, _: str | None, length: int) -> bool:
             if next(count) > _MOST_ELEMENTS:
                 raise InvalidHeader(f"data set has more than {_MOST_ELEMENTS} elements, expected an image's header")
+            if not rationed.is_inflated:
+                refuse_cut_short(file, length, is_pixels=tag in PIXEL_DATA_TAGS)
             if tag in PIXEL_DATA_TAGS:
                 met.append(length)
             return tag in PIXEL_DATA_TAGS
 
         wanted: list[BaseTag | int] = [*_TEXTS, *_SEQUENCES]
-        rationed = cast(BinaryIO, _Rationed(file))
-        self._ds = read_partial(rationed, at_pixel_data, defer_size=_LONGEST_VALUE_BYTES, specific_tags=wanted)
+        rationed = _Rationed(file)
+        source = cast(BinaryIO, rationed)
+        self._ds = read_partial(source, at_pixel_data, defer_size=_LONGEST_VALUE_BYTES, specific_tags=wanted)
         self.has_pixels = any(met)
 
     def transfer_syntax_uid(self) -> str:
@@ -220,9 +224,11 @@ class _Rationed:
         self.seek, self.tell = file.seek, file.tell
         self._file = file
         self._left = _MOST_READ_BYTES
+        self.is_inflated = False  # pydicom reads on from a copy of its own
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:  # a deflated data set, which `refuse_deflate_bomb` has let pass
+            self.is_inflated = True
             return self._file.read()
         if size > self._left:
             raise InvalidHeader(f"header is longer than {_MOST_READ_BYTES} bytes, expected an image's header")

@@ -36,7 +36,7 @@ _PIECE_BYTES = 1024 * 1024
 _WORDS = {
     OUT_OF_RESOURCES: "no room on the disk, or the database is away: import it again later",
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS: "it belongs to no study or no series",
-    CANNOT_UNDERSTAND: "its data set cannot be understood",
+    CANNOT_UNDERSTAND: "its data set is cut short or cannot be understood",
 }
 
 

@@ -44,7 +44,7 @@ STATUSES: Mapping[int, tuple[str, str]] = {
     ),
     CANNOT_UNDERSTAND: (
         "Cannot understand",
-        "the data set cannot be parsed, or has no valid SOP Class or SOP Instance UID",
+        "the data set is cut short, cannot be parsed, or has no valid SOP Class or SOP Instance UID",
     ),
     UNEXPECTED: ("Unexpected", "a fault of this program; nothing was acknowledged"),
 }

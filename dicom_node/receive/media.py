@@ -75,7 +75,9 @@ def _files(path: Path, stack: ExitStack) -> Iterator[MediaFile]:
         archive = stack.enter_context(ZipFile(path))
         if sum(info.compress_size for info in archive.infolist()) > path.stat().st_size:
             raise Permanent(f"{path}: its members overlap, expected a ZIP that is no bomb")
-        return (_member(archive, info) for info in archive.infolist() if not info.is_dir())
+        # Not `is_dir`, which fails on a name that is empty.
+        members = [info for info in archive.infolist() if not info.filename.endswith("/")]
+        return (_member(archive, info) for info in members)
     return iter([MediaFile(path.name, partial(_open, path))])
 
 
@@ -102,7 +104,7 @@ def _fail(error: Exception) -> NoReturn:
 
 
 def _member(archive: ZipFile, info: ZipInfo) -> MediaFile:
-    return MediaFile(info.filename, partial(_open_member, archive, info))
+    return MediaFile(info.filename or "(a member without a name)", partial(_open_member, archive, info))
 
 
 def _open_member(archive: ZipFile, info: ZipInfo) -> BinaryIO:

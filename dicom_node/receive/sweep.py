@@ -11,7 +11,7 @@ from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment, Delivery, Job
 from dicom_node.orphans import return_orphans
 from dicom_node.queue import Ring, jobs_to_ring, ready
-from dicom_node.receive.completeness import close_quiet_studies, is_any_open
+from dicom_node.receive.completeness import MOST_AT_ONCE, close_quiet_studies, is_any_open
 from dicom_node.rounds import every
 
 _LONGEST_ROUND_S = 120.0
@@ -38,24 +38,26 @@ def _bell(settings: Settings) -> Ring | None:
     return make_ring(settings)
 
 
-def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> None:
-    """One round."""
-    if is_any_open(sessions):
-        _close_quiet(sessions, settings, clock)
+def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> bool:
+    """One round. Returns whether there may be more studies to close."""
+    is_more = is_any_open(sessions) and _close_quiet(sessions, settings, clock) == MOST_AT_ONCE
     return_orphans(sessions, settings, clock(), Job)
     return_orphans(sessions, settings, clock(), Delivery)
     return_orphans(sessions, settings, clock(), Commitment)
     if ring is not None:
         _ring_bells(sessions, settings, clock, ring)
+    return is_more
 
 
-def _close_quiet(sessions: Sessions, settings: Settings, clock: Clock) -> None:
+def _close_quiet(sessions: Sessions, settings: Settings, clock: Clock) -> int:
+    """How many were closed."""
     with sessions.begin() as session:
         jobs = close_quiet_studies(
             session, now=clock(), idle_timeout_s=settings.idle_timeout_s, rules=settings.completeness
         )
         for job in jobs:
             _log.info("study_complete", study=job.study_id, job=job.id, revision=job.revision)
+    return len(jobs)
 
 
 def _ring_bells(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring) -> None:

@@ -202,6 +202,8 @@ REFUSED = {
     "DICOMDIR", "DICOMDIR-empty.dcm", "DICOMDIR-nooffset", "DICOMDIR-nopatient", "UN_sequence.dcm",
     "nested_priv_SQ.dcm", "no_meta_group_length.dcm", "priv_SQ.dcm", "chrSQEncoding.dcm", "chrSQEncoding1.dcm",
     "meta_missing_tsyntax.dcm", "empty_charset_LEI.dcm", "HTJ2K_08_RGB.dcm", "JPEGLSNearLossless_16.dcm",
+    # cut short
+    "MR_truncated.dcm", "rtplan_truncated.dcm",
     # hexadecimal digits as a UID
     "bad_sequence.dcm",
 }  # fmt: skip

@@ -43,7 +43,7 @@ DICOMDIR = Fate.SKIPPED, "a DICOMDIR"
 NO_SYNTAX = Fate.REFUSED, "no transfer syntax is stated, and the data set does not begin with group 0008"
 NO_VR = Fate.REFUSED, "(0002,0000) of the file meta information has no VR"
 CUT = Fate.REFUSED, "(0002,0003) of the file meta information goes beyond byte 180"
-NOT_UNDERSTOOD = Fate.REFUSED, "its data set cannot be understood"
+NOT_UNDERSTOOD = Fate.REFUSED, "its data set is cut short or cannot be understood"
 
 # What becomes of the hostile files that are not imported.
 HOSTILE = {
@@ -51,6 +51,7 @@ HOSTILE = {
     "DICOMDIR-empty.dcm": DICOMDIR,
     "DICOMDIR-nooffset": DICOMDIR,
     "DICOMDIR-nopatient": DICOMDIR,
+    "MR_truncated.dcm": NOT_UNDERSTOOD,
     "UN_sequence.dcm": NO_UIDS,
     "bad_sequence.dcm": NOT_UNDERSTOOD,
     "meta_missing_tsyntax.dcm": NO_SYNTAX,
@@ -58,6 +59,7 @@ HOSTILE = {
     "no_meta.dcm": NOT_DICOM,
     "no_meta_group_length.dcm": NO_UIDS,
     "priv_SQ.dcm": NO_UIDS,
+    "rtplan_truncated.dcm": NOT_UNDERSTOOD,
     "zipMR.gz": NOT_DICOM,
 }
 

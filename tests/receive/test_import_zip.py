@@ -35,6 +35,23 @@ def receiver(settings: Settings, sqlite_sessions: Sessions) -> Receiver:
 # ZIP
 
 
+def test_a_member_without_a_name_is_a_file_like_others(receiver: Receiver, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "films.zip", [("1", film("one")), ("2", film("two"))])
+    path.write_bytes(without_name(path.read_bytes(), b"2"))
+    assert imported(receiver, path) == {"1": IMPORTED, "(a member without a name)": IMPORTED}
+
+
+def without_name(archive: bytes, name: bytes) -> bytes:
+    """The archive with the name of a member taken away, here and in its directory (application note 4.3.7, 4.3.12)."""
+    entry = archive.rindex(b"PK\1\2")
+    local = struct.unpack_from("<I", archive, entry + 42)[0]
+    damaged = bytearray(archive)
+    for at, length_at, name_at in ((entry, 28, 46), (local, 26, 30)):
+        struct.pack_into("<HH", damaged, at + length_at, 0, len(name))  # what was the name is an extra field
+        assert damaged[at + name_at : at + name_at + len(name)] == name
+    return bytes(damaged)
+
+
 def test_names_in_a_zip_lead_nowhere(receiver: Receiver, tmp_path: Path) -> None:
     names = ["../../evil.dcm", "/etc/evil.dcm", "a/" * 300 + "film.dcm"]
     path = zip_of(tmp_path / "films.zip", [(name, film(name)) for name in names])

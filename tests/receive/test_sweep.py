@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from doubles import NOON, FrozenClock
 from rows import add_delivery, add_job, add_study, all_of, moves_of, only
 
@@ -9,6 +10,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Delivery, Job
 from dicom_node.queue import RING_AGAIN_AFTER_S
+from dicom_node.receive import completeness, sweep
 from dicom_node.receive.sweep import sweep_once
 
 
@@ -35,6 +37,20 @@ def test_a_quiet_study_is_queued_and_its_bell_rung_once(sessions: Sessions, sett
     job = only(sessions, Job)
     assert broker.heard == [(job.id, 5)]
     assert job.rung_at == clock.now
+
+
+def test_many_studies_are_closed_in_several_transactions_the_longest_quiet_first(
+    sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (completeness, sweep):
+        monkeypatch.setattr(module, "MOST_AT_ONCE", 2)
+    with sessions.begin() as session:
+        times = [NOON + timedelta(seconds=seconds) for seconds in (2, 1, 0)]
+        studies = [add_study(session, last_received_at=each).id for each in times]
+    clock = FrozenClock()
+    clock.forward(settings.idle_timeout_s + 2)
+    assert [sweep_once(sessions, settings, clock, None) for _ in range(2)] == [True, False]
+    assert [job.study_id for job in all_of(sessions, Job)] == studies[::-1]
 
 
 def test_without_a_broker_the_job_waits_in_the_table(sessions: Sessions, settings: Settings) -> None:
