@@ -6,11 +6,12 @@ A commit is on disk when it returns: SQLite by synchronous=FULL, PostgreSQL by i
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -35,7 +36,9 @@ def open_database(settings: Settings) -> Engine:
     """Open the database; the schema is not touched."""
     url = settings.sqlalchemy_url
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, **_POOL)
+        engine = create_engine(url, pool_pre_ping=True, **_POOL)
+        event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     # The connection used last comes first: it remembers the file's pages for as long as no other writes.
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_use_lifo=True, **_POOL)
@@ -165,6 +168,13 @@ def _keep_from_others(file: Path) -> None:
     for each in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))):
         with suppress(OSError):  # not there, or not ours
             each.chmod(stat.S_IMODE(each.stat().st_mode) & ~stat.S_IRWXO)
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _: object) -> None:
+    """Without compiling queries: of a worklist of 40,000 studies that takes up to fifty times what it saves."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("SET jit = off")
+    connection.commit()  # a rollback would take it back
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

@@ -46,7 +46,8 @@ def order_of(session: Session, study: Study) -> Order | None:
 def finals_of(session: Session, study: Study) -> list[FinalReport]:
     """What the RIS has told as final or corrected of this study and patient, oldest first."""
     finals = session.exec(select(FinalReport).where(_is_of(FinalReport, study)).order_by(col(FinalReport.id))).all()
-    return [final for final in finals if _is_patients(session, study, final)]
+    ours = [final for final in finals if _is_patients(session, study, final)]
+    return [final for final in ours if not _names_another(session, study, final)]
 
 
 def is_closed(session: Session, study: Study) -> bool:
@@ -75,9 +76,9 @@ def _orders(session: Session, study: Study) -> Sequence[Order]:
     return session.exec(found.order_by(by_study.desc(), col(Order.id).desc())).all()
 
 
-def _names_another(session: Session, study: Study, order: Order) -> bool:
+def _names_another(session: Session, study: Study, told: Order | FinalReport) -> bool:
     """Whether it is of another study that is here: of one accession number there may be several procedures."""
-    named = order.study_instance_uid
+    named = told.study_instance_uid
     if named in ("", study.study_instance_uid):
         return False
     return session.exec(select(Study.id).where(Study.study_instance_uid == named)).first() is not None

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _Z = 1.96  # 95 % of a normal distribution
+_FEWEST = 6  # values that the median of all lies between with 95 % confidence: 1 - 2 / 2**6
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Median:
-    """The middle of a sample, and between what that of all lies with 95 % confidence."""
+    """The middle of a sample of shares, and between what that of all lies with 95 % confidence."""
 
     value: float
     low: float
@@ -40,16 +41,18 @@ def share(part: int, whole: int) -> Share:
 
 
 def median(values: Iterable[float]) -> Median | None:
-    """With the interval of order statistics, which assumes nothing of how values are spread; None of no value.
+    """Of values from 0 to 1, with the interval of order statistics, which assumes nothing of how they are spread.
 
-    Of fewer than six values it is from the least to the largest: they cannot say more.
+    Of fewer than six values it may be any: from the least to the largest would be surer than they are. None of none.
     Source: Conover, Practical Nonparametric Statistics, 3.2.
     """
     ordered = sorted(values)
     count = len(ordered)
     if not count:
         return None
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    if count < _FEWEST:
+        return Median(middle, 0.0, 1.0)
     reach = _Z * math.sqrt(count) / 2  # ranks to each side
     low, high = math.floor(count / 2 - reach), math.ceil(count / 2 + reach)
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     return Median(middle, ordered[max(low - 1, 0)], ordered[min(high, count - 1)])

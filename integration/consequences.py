@@ -13,8 +13,8 @@ from dicom_node import logs
 from dicom_node.deliveries import cancel_pending, reports_of
 from dicom_node.lifecycle import note
 from dicom_node.models import FinalReport, Job, PatientMerge, Study
-from dicom_node.orders import is_about
-from dicom_node.patients import Identifier, agree, all_identifiers, identifiers_to_json, is_same_person, patient_of
+from dicom_node.orders import finals_of, is_about
+from dicom_node.patients import Identifier, agree, all_identifiers, identifiers_to_json, patient_of
 from dicom_node.states import ACTIVE_JOB_STATES, CLOSED
 from integration.order_book import OrderBook
 from integration.order_message import OrderFacts
@@ -62,7 +62,7 @@ def _work_in_final(session: Session, facts: FinalFacts, source: Source) -> None:
     session.add(report)
     about = is_about(Study, report.study_instance_uid, report.accession_number)
     for study in session.exec(select(Study).where(about)).all():
-        if is_same_person(session, patient_of(study), facts.patient):
+        if report in finals_of(session, study):
             _close(session, study, source.now)
 
 

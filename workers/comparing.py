@@ -31,6 +31,7 @@ from workers.labelling.labeller import label, labeller
 from workers.labelling.sections import findings_of
 
 _AT_ONCE = 20  # final reports
+_CORRECTED = "C"  # OBR-25
 _LONGEST = 50_000  # characters; what is longer is no text, but a document that somebody wrote as one
 _WALK_AGAIN_AFTER = timedelta(hours=1)
 
@@ -126,7 +127,7 @@ def _compare(session: Session, study_id: int) -> _Comparison | None:
     reports, finals = reports_of(session, study), [each for each in finals_of(session, study) if _signed(each)]
     if not reports or not finals:
         return None
-    report, final = reports[-1], finals[-1]
+    report, final = reports[-1], _standing(finals)
     before = _agreement(session, study_id)
     if before is not None and _is_current(before, cast(int, report.id), cast(int, final.id)):
         return None
@@ -134,6 +135,13 @@ def _compare(session: Session, study_id: int) -> _Comparison | None:
     # Both are labelled now, by the same rules: the labels kept with a draft may be of older ones.
     labels = _labels(report.findings), _labels(signed)
     return _Comparison(cast(int, report.id), cast(int, final.id), rouge_l(signed, report.findings), *labels)
+
+
+def _standing(finals: Sequence[FinalReport]) -> FinalReport:
+    """The newest; but what the RIS has corrected stays corrected, also when the report before is sent once more."""
+    newest = finals[-1]
+    same = [each for each in finals if each.filler_order_number == newest.filler_order_number]
+    return next((each for each in reversed(same) if each.status == _CORRECTED), newest)
 
 
 def _put(session: Session, study_id: int, made: _Comparison, now: datetime) -> None:

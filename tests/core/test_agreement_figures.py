@@ -106,7 +106,7 @@ def test_the_command_shows_counts_with_their_intervals(run: Run, sqlite_sessions
     fill(sqlite_sessions)
     shown = run().stdout
     assert "3 drafts of fake 1, other 1 compared with the signed report, 1 of them withdrawn" in shown
-    assert "median 0.50 (0.10–0.90)" in shown
+    assert "median 0.50 (0.00–1.00)" in shown
     row = next(line for line in shown.splitlines() if EFFUSION in line)
     assert row.count("1: 33% (6%–79%)") == 3  # agreed, side, missed
     assert "0: 0%" in row
@@ -127,7 +127,7 @@ def test_the_command_tells_all_of_it_in_json(run: Run, sqlite_sessions: Sessions
     assert (found["drafts"], found["withdrawn"], found["by"], list(found["periods"])) == (1, 0, "week", ["2026-03-02"])
     assert found["findings"][NODULE]["missed"]["part"] == 1
     assert found["findings"][NODULE]["contradicted"] == 1
-    assert found["rouge_l"] == {"value": 0.1, "low": 0.1, "high": 0.1}
+    assert found["rouge_l"] == {"value": 0.1, "low": 0.0, "high": 1.0}
 
 
 @pytest.mark.usefixtures("sqlite_engine")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from doubles import FINDINGS
-from hl7_messages import PATIENT_ID, final, merge
+from hl7_messages import PATIENT_ID, final, merge, order
 from rows import all_of, only
 from sqlmodel import select
 from test_orders import OTHER, STUDY_UID, House
@@ -116,6 +116,29 @@ def test_a_corrected_report_makes_the_comparison_anew(house: Comparer) -> None:
     assert told(house.compare()) == [("Pleural effusion", Outcome.AGREED)]
     assert compares(house) == (only(house.sessions, Report).id, all_of(house.sessions, FinalReport)[-1].id)
     assert only(house.sessions, Agreement).id > first
+
+
+def test_what_was_corrected_stays_so_when_the_report_before_is_sent_once_more(house: Comparer) -> None:
+    house.drafted(LEFT)
+    house.hear(final(status="C", findings="Left effusion."), final(control_id="R2", findings="Right effusion."))
+    assert told(house.compare()) == [("Pleural effusion", Outcome.AGREED)]
+
+
+def test_an_addendum_that_comes_alone_is_not_the_report(house: Comparer) -> None:
+    house.drafted(LEFT)
+    house.hear(final(findings="Left effusion."))
+    house.compare()
+    house.hear(final(status="C", control_id="R2", findings="ADDENDUM: called to the ward at 10:00."))
+    assert told(house.compare()) == [("Pleural effusion", Outcome.AGREED)]
+    house.hear(final(status="C", control_id="R3", findings="Addendum: the side was wrong. FINDINGS: Right effusion."))
+    assert told(house.compare()) == [("Pleural effusion", Outcome.SIDE_DIFFERS)]
+
+
+def test_a_report_of_another_procedure_of_the_order_is_compared_with_nothing(house: Comparer) -> None:
+    house.drafted(LEFT)
+    house.receive(StudyInstanceUID="1.2.77", SeriesInstanceUID="1.2.78", SOPInstanceUID="1.2.79")
+    house.hear(order(study="1.2.77"), final(findings="The foot is well."))
+    assert house.compare() == []
 
 
 def test_of_several_drafts_the_newest_is_compared_also_when_it_came_after_the_report(house: Comparer) -> None:

@@ -45,6 +45,16 @@ def test_a_final_report_of_another_patient_closes_nothing(house: House) -> None:
     assert house.draft().state == "reported"
 
 
+def test_a_final_report_of_another_study_closes_that_one_alone(house: House) -> None:
+    """Two procedures under one accession number."""
+    house.receive()
+    house.draft()
+    house.receive(StudyInstanceUID="1.2.77", SeriesInstanceUID="1.2.78", SOPInstanceUID="1.2.79")
+    house.hear(order(study="1.2.77"), final())
+    assert only(house.sessions, FinalReport).study_instance_uid == "1.2.77"
+    assert [each.state for each in all_of(house.sessions, Delivery)] == ["pending", "pending"]
+
+
 def test_a_final_report_cancels_what_is_not_sent(house: House) -> None:
     house.receive()
     house.draft()

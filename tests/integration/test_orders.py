@@ -16,7 +16,7 @@ from sqlmodel import Session, select
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import OrderConflict
-from dicom_node.models import Delivery, InboundMessage, Job, Order, Report, Study
+from dicom_node.models import Delivery, InboundMessage, Job, Order, Report, Series, Study
 from dicom_node.operator import retry
 from dicom_node.orders import ROUTINE, order_of, priority_of
 from dicom_node.states import CLOSED
@@ -54,10 +54,10 @@ class House:
     def receive(self, **elements: Any) -> None:
         """A film, and its job."""
         with self.sessions.begin() as session:
-            receive(session, self.store, **elements)
-            study = session.exec(select(Study)).one()
+            instance = receive(session, self.store, **elements)
+            study = session.exec(select(Study).join(Series).where(Series.id == instance.series_id)).one()
             study.state = "complete"
-            revision = len(session.exec(select(Job)).all()) + 1
+            revision = len(session.exec(select(Job).where(Job.study_id == study.id)).all()) + 1
             add_job(session, study, revision=revision, priority=priority_of(session, study))
 
     def draft(self) -> Job:

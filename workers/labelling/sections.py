@@ -21,12 +21,18 @@ _HEADING = re.compile(
     rf"|^[ \t]*(?P<line>{_NAMES})[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
+_ADDENDUM = re.compile(r"\W*addendum\b", re.IGNORECASE)
 _NO_HEADING = ""
 
 
 def findings_of(report: str) -> str:
-    """The findings section; of a report that has none, what it says of the film. May be empty."""
+    """The findings section; of a report that has none, what it says of the film. May be empty.
+
+    Empty for an addendum that comes alone: it is not the report, which stands as it was.
+    """
     parts = _parts(report)
+    if _ADDENDUM.match(report) and not any(name in (*_FINDINGS, *_CONCLUDING) for name, _ in parts):
+        return ""
     findings = _join(text for name, text in parts if name in _FINDINGS)
     return findings or _join(text for name, text in parts if name not in _ASIDE)
 
