@@ -22,6 +22,7 @@ from sqlmodel import Session
 from dicom_node import lifecycle
 from dicom_node.models import Instance, Series, Study
 from dicom_node.prepared import Prepared
+from dicom_node.pull.comparison import take_for_reading
 from dicom_node.receive.header import InstanceHeader, as_number
 from dicom_node.states import StudyState
 from dicom_node.storage import StoredFile
@@ -98,13 +99,16 @@ class Catalog:
     def register(self, header: InstanceHeader, stored: StoredFile, *, calling_ae: str, now: datetime) -> Registered:
         """Write what there is to know of an object.
 
-        The same bytes again change nothing; a late radiograph reopens its study. Where the file of the same bytes is
-        gone or damaged, this one takes its place: what is acknowledged is here.
+        The same bytes again change nothing; a late radiograph reopens its study, and either one that was here only to
+        be compared with. Where the file of the same bytes is gone or damaged, this one takes its place: what is
+        acknowledged is here.
         """
         place = self._place(header, now)
         registered = self._add(place, _values(header, stored, place.series_id, calling_ae, now), stored)
         is_late = place.state == StudyState.COMPLETE
         is_image = registered.is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES
+        if is_late or not registered.is_new:
+            self._take_for_reading(place.study_id, now)
         if is_late and is_image:
             self._reopen(place.study_id, now)
         if is_late or is_image:  # what reopens nothing keeps the study, too, from being removed as if nobody sent it
@@ -173,6 +177,16 @@ class Catalog:
             study = session.get_one(Study, study_id)
             study.images_removed_at = None
             lifecycle.note(session, study, now, "objects come after its images were removed")
+
+    def _take_for_reading(self, study_id: int, now: datetime) -> None:
+        """What came as the prior of another, and comes again: it was sent for itself."""
+        with self._moving() as session:
+            if take_for_reading(session, study_id):
+                study, words = session.get_one(Study, study_id), "it was sent for itself: it is no longer a prior alone"
+                if study.state == StudyState.COMPLETE:
+                    lifecycle.advance(session, study, StudyState.RECEIVING, now=now, reason=words)
+                else:
+                    lifecycle.note(session, study, now, words)
 
     def _reopen(self, study_id: int, now: datetime) -> None:
         with self._moving() as session:

@@ -6,22 +6,23 @@ from typing import Any
 
 import pytest
 from doubles import NOON, FakeWriter
-from rows import add_instance, add_job, add_report, add_study, all_of, moves_of, only
+from rows import add_instance, add_job, add_report, add_study, all_of, moves_of, only, receive
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from dicom_node import lifecycle
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import IllegalMove, Transient
-from dicom_node.models import Job, Pull, Study
+from dicom_node.models import Job, Pull, Report, Study, Transition
 from dicom_node.orphans import return_orphans
-from dicom_node.peers import DicomSource
+from dicom_node.peers import Completeness, DicomSource
 from dicom_node.pull import ledger
 from dicom_node.pull.comparison import is_for_comparison
 from dicom_node.pull.query import FoundStudy
+from dicom_node.receive.completeness import close_quiet_studies
 from dicom_node.roles import roles_of
-from dicom_node.states import PullState
+from dicom_node.states import PullState, StudyState
 from dicom_node.storage import InstanceStore
 from workers.inference import Reader, infer
 
@@ -207,6 +208,39 @@ def test_what_came_for_comparison_is_never_drafted(settings: Settings, sessions:
     assert infer(reader)
     job = only(sessions, Job)
     assert (job.state, job.reason) == ("skipped", "a prior, for comparison only")
+
+
+@pytest.mark.parametrize("again", [{}, {"SOPInstanceUID": "1.2.5", "ViewPosition": "PA"}], ids=["the same", "another"])
+def test_what_came_for_comparison_and_is_then_sent_for_itself_is_drafted(
+    again: dict[str, str], settings: Settings, sessions: Sessions
+) -> None:
+    store = InstanceStore(settings.instances_dir)
+    with sessions.begin() as session:
+        current = add_study(session, state=StudyState.COMPLETE)
+        receive(session, store, SOPInstanceUID="1.2.4")
+        prior = session.exec(select(Study).where(Study.id != current.id)).one()
+        add_pull(session, prior.study_instance_uid, prior_of=current.id, for_comparison=True, state=PullState.DONE)
+        lifecycle.advance(session, prior, StudyState.COMPLETE, now=NOON)
+        add_job(session, prior, state="skipped")
+    with sessions.begin() as session:
+        receive(session, store, **{"SOPInstanceUID": "1.2.4", **again})
+    with sessions.begin() as session:
+        assert len(close_quiet_studies(session, now=LATER, idle_timeout_s=60, rules=Completeness())) == 1
+    assert infer(Reader(sessions, store, FakeWriter(), settings, lambda: LATER))
+    assert only(sessions, Report).job_id == all_of(sessions, Job)[-1].id
+    words = [each.reason for each in all_of(sessions, Transition)]
+    assert "it was sent for itself: it is no longer a prior alone" in words
+
+
+@pytest.mark.parametrize("state", [PullState.PENDING, PullState.PULLING])
+def test_what_comes_while_a_prior_is_pulled_is_the_prior(state: PullState, sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        current = add_study(session, state=StudyState.COMPLETE)
+        receive(session)
+        prior = session.exec(select(Study).where(Study.id != current.id)).one()
+        add_pull(session, prior.study_instance_uid, prior_of=current.id, for_comparison=True, state=state)
+        receive(session)
+        assert is_for_comparison(session, prior.id or 0)
 
 
 def test_the_puller_runs_where_there_is_something_to_pull() -> None:
