@@ -16,7 +16,7 @@ from dicom_node.database import AWAY
 from dicom_node.errors import NodeError, Permanent, Transient
 from dicom_node.lifecycle import advance, put_back
 from dicom_node.models import Pull
-from dicom_node.peers import DicomSource
+from dicom_node.peers import DicomSource, PullRule
 from dicom_node.pull import ledger
 from dicom_node.pull.association import associated
 from dicom_node.pull.priors import newest_prior, read_current_study
@@ -53,16 +53,27 @@ class Puller:
     def poll(self) -> int:
         """Remember what is to be pulled: what the rules name, and priors. Returns how many studies that are.
 
-        Raises PeerUnreachable, PeerBusy or PeerRejected where the source does not answer.
+        Raises PeerUnreachable, PeerBusy or PeerRejected where the source does not answer; it has been asked by the
+        other rules then, too.
         """
         count = self._remember_priors() if self.source.fetch_priors else 0
-        if not self.source.rules:
-            return count
+        failures: list[NodeError] = []
+        for rule in self.source.rules:
+            try:
+                count += self._poll_rule(rule)
+            except NodeError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return count
+
+    def _poll_rule(self, rule: PullRule) -> int:
+        """On an association of its own: a source may abort it at a query that it does not like."""
         today = self.receiver.clock().astimezone(ZoneInfo(self.settings.time_zone)).date()
         with self.asking() as ask:
-            found = [study for rule in self.source.rules for study in studies_by_rule(ask, rule, today)]
+            found = studies_by_rule(ask, rule, today)
         with self.receiver.sessions.begin() as session:
-            return count + ledger.remember(session, self.source.name, found, self.receiver.clock())
+            return ledger.remember(session, self.source.name, found, self.receiver.clock())
 
     def pull_due(self) -> bool:
         """Pull the study that has been due longest. False: none is. Raises PeerUnreachable, PeerRejected.

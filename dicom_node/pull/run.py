@@ -60,15 +60,24 @@ class Rounds:
         self._poll_at = self._pull_at = timer()
 
     def __call__(self) -> bool:
-        """True: there is more to pull."""
+        """True: there is more to pull. A question that fails keeps nothing from being sent that was found before."""
+        if self._timer() >= self._poll_at:
+            self._poll_at = self._timer() + self._puller.source.poll_s
+            self._poll()
+        return self._timer() >= self._pull_at and self._pull()
+
+    def _poll(self) -> None:
+        name = self._puller.source.name
+        try:
+            _log.debug("source_asked", source=name, count=self._puller.poll())
+        except (Transient, Permanent) as error:
+            _log.warning("source_not_asked", source=name, reason=str(error))
+
+    def _pull(self) -> bool:
         source = self._puller.source
         try:
-            if self._timer() >= self._poll_at:
-                self._poll_at = self._timer() + source.poll_s
-                count = self._puller.poll()
-                _log.debug("source_asked", source=source.name, count=count)
-            return self._timer() >= self._pull_at and self._puller.pull_due()
+            return self._puller.pull_due()
         except (Transient, Permanent) as error:
             self._pull_at = self._timer() + source.poll_s
-            _log.warning("source_not_asked", source=source.name, reason=str(error))
+            _log.warning("nothing_pulled", source=source.name, reason=str(error))
             return False

@@ -164,3 +164,33 @@ def test_a_study_that_has_grown_is_pulled_again(settings: Settings, sqlite_sessi
                 pass
     assert [new for _, new in moves_of(sqlite_sessions, "pull")] == ["pending", "pulling", "done"] * 2
     assert len(all_of(sqlite_sessions, Instance)) == 2
+
+
+# A source that refuses a question
+
+
+def refuses(station: str, otherwise: Handler, then: Callable[[evt.Event], object] = lambda event: None) -> Handler:
+    """Fails at a query for this station; `then` is called before."""
+
+    def on_find(event: evt.Event) -> Iterator[Any]:
+        if event.identifier.get("StationName") == station:
+            then(event)
+            return answers(status=0xA900)(event)  # type: ignore[no-any-return]
+        return otherwise(event)  # type: ignore[no-any-return]
+
+    return on_find
+
+
+def rule_for(station: str) -> PullRule:
+    return PullRule(modalities=("DX",), match={"StationName": station})
+
+
+@pytest.mark.parametrize("then", [lambda event: None, lambda event: event.assoc.abort()], ids=["status", "abort"])
+def test_a_rule_that_the_source_refuses_stops_neither_the_other_rules_nor_what_was_found(
+    then: Callable[[evt.Event], object], settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    listing = answers(study("today", ModalitiesInStudy="DX", StationName="B", NumberOfStudyRelatedInstances=1))
+    rules = tuple(map(rule_for, ("A", "B", "A")))
+    with source_that(refuses("A", listing, then), get=gets(ONE), rules=rules, retrieve="get") as source:
+        assert Rounds(make_puller(settings, sqlite_sessions, source, FrozenClock()))()
+    assert only(sqlite_sessions, Pull).state == "done"
