@@ -22,7 +22,7 @@ from dicom_node.database import Sessions
 from dicom_node.deliveries import study_of
 from dicom_node.lifecycle import LeasedKind, Row, is_any_orphaned
 from dicom_node.lifecycle import return_orphans as _return_orphans
-from dicom_node.models import Delivery, Job
+from dicom_node.models import Delivery, Job, Pull
 from dicom_node.settlement import settle_job
 
 _log = logs.get("orphans")
@@ -48,7 +48,7 @@ def return_orphans(
     leased_before: datetime | None = None,
 ) -> None:
     """Put back claimed rows whose lease ended before `leased_before` (default: now)."""
-    limit = settings.max_job_attempts if kind is Job else settings.max_delivery_attempts
+    limit = _most_attempts(settings, kind)
     leased_before = leased_before or now
     if not is_any_orphaned(sessions, kind, leased_before):
         return
@@ -60,6 +60,12 @@ def return_orphans(
             if isinstance(row, Delivery):
                 row.has_gone_out |= row.payload is not None
                 settle_job(session, row, now)
+
+
+def _most_attempts(settings: Settings, kind: LeasedKind) -> int:
+    if kind is Pull:
+        return Pull.MOST_ATTEMPTS
+    return settings.max_job_attempts if kind is Job else settings.max_delivery_attempts
 
 
 def _named(session: Session, row: Row) -> dict[str, object]:

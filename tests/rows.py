@@ -14,7 +14,7 @@ from sqlmodel import Session, SQLModel, select
 from dicom_node import lifecycle
 from dicom_node.database import Sessions
 from dicom_node.deliveries import ACKNOWLEDGED
-from dicom_node.models import Commitment, Delivery, Instance, Job, Report, Series, Study, Transition
+from dicom_node.models import Commitment, Delivery, Instance, Job, Pull, Report, Series, Study, Transition
 from dicom_node.receive.catalog import Catalog, Files
 from dicom_node.receive.header import read_header
 from dicom_node.receive.intake import files_of
@@ -83,6 +83,13 @@ def add_commitment(session: Session, **columns: Any) -> Commitment:
     )  # fmt: skip
     lifecycle.begin(session, commitment, NOON, reason="MODALITY asks for 1 objects")
     return commitment
+
+
+def add_pull(session: Session, uid: str = "1.2.3", **columns: Any) -> Pull:
+    columns = {"source": "pacs", "study_instance_uid": uid, "due_at": NOON, "created_at": NOON, **columns}
+    pull = Pull(**columns)
+    lifecycle.begin(session, pull, NOON, reason="found by rule")
+    return pull
 
 
 def receive(

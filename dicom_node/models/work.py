@@ -124,6 +124,8 @@ class Commitment(SQLModel, table=True):
 class Pull(SQLModel, table=True):
     """A study that a source was or will be asked for: a named one, or the newest prior of one that is here."""
 
+    MOST_ATTEMPTS: ClassVar[int] = 10  # at having one study sent; while the source is away, none is made
+
     __tablename__: ClassVar[str] = "pull"
     __table_args__ = (
         UniqueConstraint("source", "prior_of"),

@@ -9,6 +9,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.errors import Permanent
 from dicom_node.models import Pull
+from dicom_node.orphans import take_over
 from dicom_node.peers import DicomSource
 from dicom_node.pull.puller import Puller
 from dicom_node.pull.query import FoundStudy, studies_by_accession, studies_by_uid
@@ -30,6 +31,7 @@ def run(name: str, settings: Settings, *, accession: str, study: str, as_json: b
         else:
             show(_table(found))
         return 0
+    lock = take_over(engine, sessions, settings, utc_now(), Pull)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver = Receiver(store, sessions, utc_now)
     puller = Puller(source, settings, receiver, Intake(receiver))
@@ -39,6 +41,7 @@ def run(name: str, settings: Settings, *, accession: str, study: str, as_json: b
     else:
         for pull in pulls:
             say(f"{pull.study_instance_uid}: {pull.state} ({pull.reason})")
+    lock.close()
     engine.dispose()
     return 0 if all(pull.state == PullState.DONE for pull in pulls) else 1
 

@@ -18,8 +18,8 @@ from dicom_node.lifecycle import advance, put_back
 from dicom_node.models import Pull
 from dicom_node.peers import DicomSource, PullRule
 from dicom_node.pull import ledger
-from dicom_node.pull.association import associated
-from dicom_node.pull.priors import newest_prior, read_current_study
+from dicom_node.pull.association import associated, limited
+from dicom_node.pull.priors import LONGEST_SEARCH_S, newest_prior, read_current_study
 from dicom_node.pull.query import Ask, FoundStudy, find
 from dicom_node.pull.retrieve import LONGEST_RETRIEVAL_S, retrieve
 from dicom_node.pull.rules import studies_by_rule
@@ -27,8 +27,8 @@ from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.rounds import persist
 from dicom_node.states import PullState
 
-MOST_ATTEMPTS = 10  # at having one study sent; while the source is away, none is made
-_TIMEOUTS_PER_PULL = 4  # for the question before it, the last answer, the release
+LONGEST_PULL_S = LONGEST_SEARCH_S + LONGEST_RETRIEVAL_S  # of a prior, which is looked for first
+_TIMEOUTS_PER_PULL = 4  # for the last answers and the release
 _LEASE_MARGIN_S = 60.0
 
 _log = logs.get("puller")
@@ -112,7 +112,7 @@ class Puller:
     @property
     def _lease_s(self) -> float:
         """Longer than a pull can last."""
-        return LONGEST_RETRIEVAL_S + self.source.timeout_s * _TIMEOUTS_PER_PULL + _LEASE_MARGIN_S
+        return LONGEST_PULL_S + self.source.timeout_s * _TIMEOUTS_PER_PULL + _LEASE_MARGIN_S
 
     def _remember_priors(self) -> int:
         with self.receiver.sessions.begin() as session:
@@ -129,6 +129,10 @@ class Puller:
             words = f"the database or the disk was away ({type(error).__name__})"
         except NodeError as error:
             state, words = PullState.FAILED, str(error)
+        except KeyboardInterrupt:  # of the command. Not released: a source that is sending would not hear of it
+            self._settle(row, state, "the operator broke it off")
+            assoc.abort()
+            raise
         except Exception as error:  # noqa: BLE001  unknown: a person must look
             _log.error("pull_impossible", pull=row.id, source=self.source.name, trace=logs.places(error))
             state, words = PullState.FAILED, f"unexpected {type(error).__name__}: see the log"
@@ -153,7 +157,8 @@ class Puller:
         with self.receiver.sessions() as session:
             path = ledger.drafted_file(session, row)
         study = read_current_study(self.receiver.store.open(path))
-        return newest_prior(partial(find, assoc, self.source), study)
+        with limited(assoc, LONGEST_SEARCH_S):
+            return newest_prior(partial(find, assoc, self.source), study)
 
     def _settle(self, row: Pull, state: PullState, words: str) -> Pull:
         now, settings = self.receiver.clock(), self.settings
@@ -163,5 +168,5 @@ class Puller:
                 advance(session, row, state, now=now, reason=words)
                 return row
             due_at = next_due(row.attempts, now, first_s=settings.retry_after_s, longest_s=settings.max_retry_after_s)
-            put_back(session, row, now=now, due_at=due_at, max_attempts=MOST_ATTEMPTS, reason=words)
+            put_back(session, row, now=now, due_at=due_at, max_attempts=Pull.MOST_ATTEMPTS, reason=words)
             return row

@@ -14,8 +14,7 @@ from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Pull
 from dicom_node.orphans import take_over
 from dicom_node.peers import DicomSource
-from dicom_node.pull.puller import Puller
-from dicom_node.pull.retrieve import LONGEST_RETRIEVAL_S
+from dicom_node.pull.puller import LONGEST_PULL_S, Puller
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.rounds import together
 from dicom_node.storage import InstanceStore
@@ -42,9 +41,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 
 def _longest_round_s(settings: Settings) -> float:
-    """A poll, a retrieval, and whoever answers at the last moment."""
+    """A poll, a pull, and whoever answers at the last moment."""
     slowest = max((source.timeout_s for source in settings.sources), default=0.0)
-    return LONGEST_RETRIEVAL_S + _TIMEOUTS_PER_ROUND * slowest + settings.poll_interval_s
+    return LONGEST_PULL_S + _TIMEOUTS_PER_ROUND * slowest + settings.poll_interval_s
 
 
 def _puller(source: DicomSource, settings: Settings, receiver: Receiver, stop: threading.Event) -> Puller:

@@ -8,7 +8,7 @@ from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.heartbeat import Pulse, beating
-from dicom_node.models import Commitment, Delivery, Job
+from dicom_node.models import Commitment, Delivery, Job, Pull
 from dicom_node.orphans import return_orphans
 from dicom_node.queue import Ring, jobs_to_ring, ready
 from dicom_node.receive.completeness import MOST_AT_ONCE, close_quiet_studies, is_any_open
@@ -41,9 +41,8 @@ def _bell(settings: Settings) -> Ring | None:
 def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> bool:
     """One round. Returns whether there may be more studies to close."""
     is_more = is_any_open(sessions) and _close_quiet(sessions, settings, clock) == MOST_AT_ONCE
-    return_orphans(sessions, settings, clock(), Job)
-    return_orphans(sessions, settings, clock(), Delivery)
-    return_orphans(sessions, settings, clock(), Commitment)
+    for kind in (Job, Delivery, Commitment, Pull):
+        return_orphans(sessions, settings, clock(), kind)
     if ring is not None:
         _ring_bells(sessions, settings, clock, ring)
     return is_more

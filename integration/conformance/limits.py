@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from dicom_node.pull import puller, query, retrieve
+from dicom_node.models import Pull
+from dicom_node.pull import priors, query, retrieve
 from dicom_node.receive import commitment_report, event_report, listener, media, scp
 from dicom_node.web import multipart, server, upload
 from integration import commitment_scu, er7, inbound_message
@@ -36,8 +37,9 @@ def _of_pulling() -> dict[str, float]:
     return {
         "longest_query_s": query.LONGEST_QUERY_S,
         "most_answers": query.MOST_ANSWERS,
+        "longest_search_s": priors.LONGEST_SEARCH_S,
         "longest_retrieval_s": retrieve.LONGEST_RETRIEVAL_S,
-        "most_pull_attempts": puller.MOST_ATTEMPTS,
+        "most_pull_attempts": Pull.MOST_ATTEMPTS,
         "most_zip_ratio": media.MOST_RATIO,
     }
 

@@ -245,3 +245,7 @@ def test_a_changed_settings_file_makes_the_pods_anew(site: list[Manifest]) -> No
 def _binary(size: str) -> str:
     """Compose's 512m, 4g as Kubernetes writes them: both are powers of two."""
     return f"{size[:-1]}{size[-1].upper()}i"
+
+
+def test_a_puller_is_alone_when_it_starts_and_takes_back_what_the_last_one_held(base: list[Manifest]) -> None:
+    assert one(base, "Deployment", "puller")["spec"]["strategy"] == {"type": "Recreate"}

@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 from archives import film, make_puller, uid
-from doubles import NOON, FrozenClock
+from doubles import FrozenClock
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 from pynetdicom import evt
-from rows import add_study, all_of, moves_of, only
+from rows import add_job, add_pull, add_report, add_study, all_of, moves_of, only, receive
 from test_bad_sources import PENDING, Handler, answers, source_that, study
 from waiting import LONG_S, free_port
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.lifecycle import begin
-from dicom_node.models import Instance, Pull
+from dicom_node.models import Instance, Pull, Series, Study
 from dicom_node.peers import DicomSource, PullRule
 from dicom_node.pull.association import STUDY_ROOT_FIND
 from dicom_node.pull.query import FoundStudy
 from dicom_node.pull.run import Rounds
+from dicom_node.storage import InstanceStore
 
 # Retrieval
 
@@ -122,11 +122,38 @@ def test_a_fault_of_this_program_fails_for_a_person(settings: Settings, sqlite_s
     """There is no draft to compare with, which cannot be."""
     with sqlite_sessions.begin() as session:
         prior_of = add_study(session).id
-        begin(session, Pull(source="pacs", prior_of=prior_of, due_at=NOON, created_at=NOON), NOON, "to compare")
+        add_pull(session, "", prior_of=prior_of)
     with source_that() as source:
         assert make_puller(settings, sqlite_sessions, source, FrozenClock()).pull_due()
     pull = only(sqlite_sessions, Pull)
     assert (pull.state, pull.reason) == ("failed", "unexpected NoResultFound: see the log")
+
+
+def test_a_search_for_a_prior_without_end_is_given_up_before_its_lease_ends(
+    settings: Settings, sqlite_sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its queries is answered in time."""
+    go_on, queries = threading.Event(), []
+
+    def slowly(event: evt.Event) -> Iterator[Any]:
+        queries.append(event.identifier.QueryRetrieveLevel)
+        if event.identifier.QueryRetrieveLevel == "SERIES":
+            go_on.wait(0.4)
+            return answers()(event)  # type: ignore[no-any-return]
+        earlier = {"PatientID": "CANARY-ID", "IssuerOfPatientID": ""}
+        return answers(*(study(f"{n}", StudyDate=f"2025010{n}", **earlier) for n in range(1, 10)))(event)  # type: ignore[no-any-return]
+
+    with sqlite_sessions.begin() as session:
+        instance = receive(session, InstanceStore(settings.instances_dir), StudyDate="20260301")
+        current = session.get_one(Series, instance.series_id).study_id
+        add_report(session, add_job(session, session.get_one(Study, current), state="reported"), instance)
+        add_pull(session, "", prior_of=current)
+    monkeypatch.setattr("dicom_node.pull.puller.LONGEST_SEARCH_S", 1.0)
+    with source_that(slowly) as source:
+        assert make_puller(settings, sqlite_sessions, source, FrozenClock()).pull_due()
+        go_on.set()
+    assert only(sqlite_sessions, Pull).state == "pending"
+    assert len(queries) < 6
 
 
 # A source that is away

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from doubles import NOON, FakeWriter
-from rows import add_instance, add_job, add_report, add_study, all_of, moves_of, only, receive
+from rows import add_instance, add_job, add_pull, add_report, add_study, all_of, moves_of, only, receive
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
@@ -35,13 +35,6 @@ ALLOWED = {
     (PullState.FAILED, PullState.PENDING),
 }
 LATER = NOON + timedelta(hours=1)
-
-
-def add_pull(session: Session, uid: str = "1.2.3", **columns: Any) -> Pull:
-    columns = {"source": "pacs", "study_instance_uid": uid, "due_at": NOON, "created_at": NOON, **columns}
-    pull = Pull(**columns)
-    lifecycle.begin(session, pull, NOON, reason="found by rule")
-    return pull
 
 
 def found(**counts: int) -> list[FoundStudy]:

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 from doubles import NOON, FrozenClock
-from rows import add_delivery, add_job, add_study, all_of, moves_of, only
+from rows import add_delivery, add_job, add_pull, add_study, all_of, moves_of, only
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.models import Delivery, Job
+from dicom_node.models import Delivery, Job, Pull
 from dicom_node.queue import RING_AGAIN_AFTER_S
 from dicom_node.receive import completeness, sweep
 from dicom_node.receive.sweep import sweep_once
@@ -87,6 +87,14 @@ def test_what_dead_processes_held_is_taken_back(sessions: Sessions, settings: Se
     with sessions.begin() as session:
         add_job(session, state="inferring", attempts=1, lease_until=NOON - timedelta(seconds=1))
         add_delivery(session, state="sending", attempts=1, lease_until=NOON - timedelta(seconds=1))
+        add_pull(session, state="pulling", attempts=1, lease_until=NOON - timedelta(seconds=1))
     sweep_once(sessions, settings, FrozenClock(), None)
     assert moves_of(sessions, "job")[-1] == ("inferring", "queued")
-    assert only(sessions, Delivery).state == "pending"
+    assert (only(sessions, Delivery).state, only(sessions, Pull).state) == ("pending", "pending")
+
+
+def test_a_pull_that_killed_its_process_too_often_fails(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        add_pull(session, state="pulling", attempts=Pull.MOST_ATTEMPTS, lease_until=NOON - timedelta(seconds=1))
+    sweep_once(sessions, settings, FrozenClock(), None)
+    assert only(sessions, Pull).reason == "the process that worked on it died; gave up after 10 attempts"
