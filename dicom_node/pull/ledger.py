@@ -10,7 +10,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from dicom_node.errors import Transient
 from dicom_node.lifecycle import advance, begin, claim
-from dicom_node.models import Instance, Job, Pull, Report, Study
+from dicom_node.models import Instance, Job, Pull, Report, Series, Study
 from dicom_node.pull.query import FoundStudy
 from dicom_node.states import PullState
 
@@ -86,6 +86,13 @@ def note_prior(session: Session, pull: Pull, study_instance_uid: str) -> bool:
     if cast(CursorResult[Any], session.execute(update(Pull).where(*mine).values(**values))).rowcount == 0:
         raise Transient("the lease was lost while the prior was looked for")
     return not is_here
+
+
+def is_here(session: Session, study_instance_uid: str) -> bool:
+    """Whether an object of the study is here; one that was removed is not."""
+    objects = select(Instance.id).join(Series).join(Study)
+    found = objects.where(Study.study_instance_uid == study_instance_uid, col(Instance.removed_at).is_(None))
+    return session.exec(found.limit(1)).first() is not None
 
 
 def _named(source: str, uids: Iterable[str]) -> SelectOfScalar[Pull]:

@@ -151,7 +151,12 @@ class Puller:
             with self.receiver.sessions.begin() as session:
                 if not ledger.note_prior(session, row, uid):
                     return "it is here already"
-        return retrieve(assoc, self.source, uid, destination_ae=self.settings.ae_title)
+        is_here = partial(self._is_here, uid)
+        return retrieve(assoc, self.source, uid, destination_ae=self.settings.ae_title, is_here=is_here)
+
+    def _is_here(self, study_instance_uid: str) -> bool:
+        with self.receiver.sessions() as session:
+            return ledger.is_here(session, study_instance_uid)
 
     def _newest_prior(self, assoc: Association, row: Pull) -> str | None:
         with self.receiver.sessions() as session:

@@ -1,6 +1,6 @@
 """Having a source send a study: C-MOVE to this node's port, or C-GET on the same association (PS3.4 C.4.2, C.4.3)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
@@ -8,7 +8,7 @@ from pynetdicom.association import Association
 from dicom_node.errors import PeerBusy, PeerRejected, PeerUnreachable
 from dicom_node.peers import DicomSource
 from dicom_node.pull.association import STUDY_ROOT_GET, STUDY_ROOT_MOVE, limited, require_context
-from dicom_node.pull.query import PENDING, SUCCESS
+from dicom_node.pull.query import PENDING, SUCCESS, text_of
 
 LONGEST_RETRIEVAL_S = 900.0
 
@@ -17,18 +17,27 @@ SUBOPERATIONS_FAILED = 0xB000
 MOVE_DESTINATION_UNKNOWN = 0xA801
 
 
-def retrieve(assoc: Association, source: DicomSource, study_instance_uid: str, *, destination_ae: str) -> str:
+def retrieve(
+    assoc: Association,
+    source: DicomSource,
+    study_instance_uid: str,
+    *,
+    destination_ae: str,
+    is_here: Callable[[], bool],
+) -> str:
     """Have the study sent. Returns, in words, what came: by C-MOVE to our scp, which answered each object for itself.
 
-    Raises PeerUnreachable without an answer in time, PeerBusy where the source fails or sends part of the study,
-    PeerRejected where it offers no retrieval or has nothing to send.
+    is_here: whether the node has an object of the study; asked where the source does not say how many it sent.
+    Raises PeerUnreachable without an answer in time, PeerBusy where the source fails or does not say that it sent the
+    whole study, PeerRejected where it offers no retrieval or has nothing to send.
     """
     require_context(assoc, STUDY_ROOT_MOVE if source.retrieve == "move" else STUDY_ROOT_GET, source)
     with limited(assoc, LONGEST_RETRIEVAL_S):
         sent = 0
-        for response, _ in _responses(assoc, source, study_instance_uid, destination_ae):
+        for response, identifier in _responses(assoc, source, study_instance_uid, destination_ae):
             if response.get("Status") not in PENDING:
-                return _judge(source, response, destination_ae, sent_before=sent)
+                _require_end(source, response, destination_ae, sent_before=sent)
+                return _require_whole(source, response, identifier or Dataset(), is_here)
             sent = _sent(response)
     raise PeerUnreachable(f"{source.ae_title} sent no final answer")
 
@@ -47,20 +56,36 @@ def _responses(
         raise PeerUnreachable(f"{source.ae_title} ended the association before the request") from error
 
 
-def _judge(source: DicomSource, response: Dataset, destination_ae: str, *, sent_before: int) -> str:
-    """The final response in words, if the whole study was sent. sent_before: objects, by the response before it."""
+def _require_end(source: DicomSource, response: Dataset, destination_ae: str, *, sent_before: int) -> None:
+    """Raise for a final response that says that the source gave up. sent_before: objects, by the one before it."""
     if "Status" not in response:
         raise PeerUnreachable(f"{source.ae_title} did not answer in time, or ended the association")
-    sent, failed = _sent(response), _count(response, "Failed")
     if response.Status == MOVE_DESTINATION_UNKNOWN:
         raise PeerBusy(f"{source.ae_title} does not know the move destination {destination_ae} (status A801)")
     if response.Status not in (SUCCESS, SUBOPERATIONS_FAILED):
         raise PeerBusy(f"{source.ae_title} ended with status {response.Status:04X} after {sent_before} objects")
-    if failed:
-        raise PeerBusy(f"{source.ae_title} sent {sent} of {sent + failed} objects, {failed} failed")
+
+
+def _require_whole(source: DicomSource, response: Dataset, identifier: Dataset, is_here: Callable[[], bool]) -> str:
+    """The final response in words. Raises where something was left out, or where it cannot be told."""
+    sent, remaining = _sent(response), _count(response, "Remaining")
+    failed = max(_count(response, "Failed"), _named_failed(identifier))
+    if failed or remaining:
+        total = sent + failed + remaining
+        raise PeerBusy(f"{source.ae_title} sent {sent} of {total} objects, {failed} failed")
+    if response.Status == SUBOPERATIONS_FAILED and "NumberOfFailedSuboperations" not in response:
+        raise PeerBusy(f"{source.ae_title} ended with status B000 and does not say how many objects failed")
     if not sent and "NumberOfCompletedSuboperations" in response:
         raise PeerRejected(f"{source.ae_title} has no such study, or sends nothing of it")
+    if not sent and not is_here():
+        raise PeerBusy(f"{source.ae_title} does not say how many objects it sent, and none is here")
     return f"{sent} objects came" if sent else "all objects came"
+
+
+def _named_failed(identifier: Dataset) -> int:
+    """(0008,0058) Failed SOP Instance UID List"""
+    uids = text_of(identifier, "FailedSOPInstanceUIDList")
+    return len(uids.split("\\")) if uids else 0
 
 
 def _sent(response: Dataset) -> int:

@@ -1,17 +1,21 @@
 """Sources that break off, refuse or never end while they send a study."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from typing import Any
 
 import pytest
 from archives import film, make_puller, uid
 from doubles import FrozenClock
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pynetdicom import evt
+from pynetdicom.dimse_primitives import C_GET
+from pynetdicom.dsutils import encode
 from rows import add_job, add_pull, add_report, add_study, all_of, moves_of, only, receive
-from test_bad_sources import PENDING, Handler, answers, source_that, study
+from test_bad_sources import PENDING, SUCCESS, Handler, answers, source_that, study
 from waiting import LONG_S, free_port
 
 from dicom_node.config import Settings
@@ -116,6 +120,48 @@ def test_a_retrieval_that_fails_is_tried_again_later_and_ends_as_failed(
     assert waits[:4] == [10, 20, 40, 80]
     assert (pull.state, pull.attempts) == ("failed", 10)
     assert pull.reason.endswith("gave up after 10 attempts")
+
+
+def ends(status: int, *, failed_uids: Sequence[str] = (), objects: Sequence[bytes] = (), **counts: int) -> Handler:
+    """Sends the objects, then this final response: pynetdicom's own always has counts."""
+
+    def on_get(event: evt.Event) -> Iterator[Any]:
+        send = event.assoc.dimse.send_msg
+
+        def altered(response: Any, context_id: int) -> None:
+            if isinstance(response, C_GET) and response.Status not in (PENDING, None):
+                response.Status = status
+                for each in ("Remaining", "Completed", "Failed", "Warning"):
+                    setattr(response, f"NumberOf{each}Suboperations", counts.get(each.lower()))
+                identifier = Dataset()
+                identifier.FailedSOPInstanceUIDList = list(failed_uids)
+                response.Identifier = BytesIO(encode(identifier, True, True) or b"") if failed_uids else None
+            send(response, context_id)
+
+        event.assoc.dimse.send_msg = altered  # type: ignore[assignment, method-assign]
+        yield from gets(*objects)(event)
+
+    return on_get
+
+
+@pytest.mark.parametrize(
+    ("final", "state", "words"),
+    [
+        (ends(0xB000), "pending", "does not say how many objects failed"),
+        (ends(0xB000, objects=[ONE], completed=3), "pending", "does not say how many objects failed"),
+        (ends(0xB000, objects=[ONE], completed=0, warning=1, failed=0), "done", "1 objects came"),
+        (ends(0xB000, objects=[ONE], completed=1, failed=0, failed_uids=["1.2", "1.3"]), "pending", "sent 1 of 3"),
+        (ends(SUCCESS, objects=[ONE], completed=1, remaining=3, failed=0), "pending", "sent 1 of 4 objects, 0 failed"),
+        (ends(SUCCESS, objects=[ONE, OTHER]), "done", "all objects came"),
+        (ends(SUCCESS), "pending", "does not say how many objects it sent, and none is here"),
+    ],
+)
+def test_a_retrieval_that_does_not_say_that_it_was_whole_is_tried_again(
+    final: Handler, state: str, words: str, settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    with source_that(get=final, retrieve="get") as source:
+        pull = pulled(settings, sqlite_sessions, source)
+    assert (pull.state, words in pull.reason) == (state, True), pull.reason
 
 
 def test_a_fault_of_this_program_fails_for_a_person(settings: Settings, sqlite_sessions: Sessions) -> None:

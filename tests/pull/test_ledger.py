@@ -121,6 +121,16 @@ def test_what_a_dead_puller_held_goes_back(settings: Settings, sessions: Session
     assert only(sessions, Pull).state == "pending"
 
 
+def test_a_study_is_here_while_an_object_of_it_is(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study = add_study(session)
+        assert not ledger.is_here(session, study.study_instance_uid)
+        instance = add_instance(session, study)
+        assert ledger.is_here(session, study.study_instance_uid)
+        instance.removed_at = NOON
+        assert not ledger.is_here(session, study.study_instance_uid)
+
+
 # Priors
 
 
