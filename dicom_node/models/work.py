@@ -145,7 +145,7 @@ class Pull(SQLModel, table=True):
     study_instance_uid: str = Field(default="", max_length=64, index=True)  # of a prior: empty until it is found
     prior_of: int | None = Field(default=None, foreign_key="study.id")
     for_comparison: bool = False  # the study comes as a prior and was not here before: it is never drafted
-    instance_count: int = 0  # (0020,1208) when it was found; 0: the source does not say
+    instance_count: int = 0  # when it was found; 0: the source does not say
     state: str = PullState.PENDING
     priority: int = 5
     attempts: int = 0

@@ -24,7 +24,7 @@ SUCCESS = 0x0000
 PENDING = frozenset({0xFF00, 0xFF01})
 CANCELLED = 0xFE00
 
-Level = Literal["STUDY", "SERIES"]
+Level = Literal["STUDY", "SERIES", "IMAGE"]
 Answer = Mapping[str, str]  # keyword → value as text, several joined by backslashes; empty where the source is silent
 Ask = Callable[[Level, Mapping[str, str]], list[Answer]]
 
@@ -42,7 +42,7 @@ class FoundStudy:
     """A study that a source has."""
 
     study_instance_uid: str
-    instance_count: int = 0  # (0020,1208); 0: the source does not say
+    instance_count: int = 0  # 0: the source does not say, in whatever way it is asked
 
 
 def find(assoc: Association, source: DicomSource, level: Level, keys: Mapping[str, str]) -> list[Answer]:
@@ -91,15 +91,37 @@ def is_study(answer: Answer) -> bool:
     return is_uid(answer["StudyInstanceUID"])
 
 
-def found_study(answer: Answer) -> FoundStudy:
-    count = answer["NumberOfStudyRelatedInstances"]
-    return FoundStudy(answer["StudyInstanceUID"], int(count) if count.isdecimal() and len(count) < 9 else 0)
+def found_study(ask: Ask, answer: Answer) -> FoundStudy:
+    """The study of an answer. Its series are asked, where the source does not count its objects: it need not.
+
+    Source: PS3.4 C.6.2.1.2, C.6.2.1.3.
+    """
+    uid = answer["StudyInstanceUID"]
+    return FoundStudy(uid, _number(answer["NumberOfStudyRelatedInstances"]) or _count(ask, uid))
+
+
+def _count(ask: Ask, study_instance_uid: str) -> int:
+    keys = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
+    series = {each["SeriesInstanceUID"]: each for each in ask("SERIES", keys) if is_uid(each["SeriesInstanceUID"])}
+    return sum(
+        _number(each["NumberOfSeriesRelatedInstances"]) or _count_images(ask, study_instance_uid, uid)
+        for uid, each in series.items()
+    )
+
+
+def _count_images(ask: Ask, study_instance_uid: str, series_instance_uid: str) -> int:
+    keys = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid, "SOPInstanceUID": ""}
+    return len({each["SOPInstanceUID"] for each in ask("IMAGE", keys)} - {""})
+
+
+def _number(count: str) -> int:
+    return int(count) if count.isdecimal() and len(count) < 9 else 0
 
 
 def _studies(ask: Ask, keyword: str, value: str) -> list[FoundStudy]:
     """Those that match indeed: what a source adds is left out."""
     answers = ask("STUDY", {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": "", keyword: value})
-    return [found_study(each) for each in answers if is_study(each) and each[keyword] == value]
+    return [found_study(ask, each) for each in answers if is_study(each) and each[keyword] == value]
 
 
 def _identifiers(assoc: Association, source: DicomSource, request: Dataset) -> Iterator[Dataset]:

@@ -17,8 +17,9 @@ def studies_by_rule(ask: Ask, rule: PullRule, today: date) -> list[FoundStudy]:
     found: dict[str, FoundStudy] = {}
     for modality in rule.modalities:  # several values in one query are no standard (PS3.4 C.2.2.2)
         for answer in ask("STUDY", _keys(rule, modality, oldest)):
-            if is_study(answer) and _matches(answer, rule, oldest) and _has_modality(ask, answer, rule.modalities):
-                found[answer["StudyInstanceUID"]] = found_study(answer)
+            is_new = is_study(answer) and answer["StudyInstanceUID"] not in found
+            if is_new and _matches(answer, rule, oldest) and _has_modality(ask, answer, rule.modalities):
+                found[answer["StudyInstanceUID"]] = found_study(ask, answer)
     return list(found.values())
 
 

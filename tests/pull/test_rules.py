@@ -16,13 +16,23 @@ TODAY = date(2026, 3, 1)
 class Source:
     """Answers the same to all questions, and remembers them."""
 
-    def __init__(self, *studies: Answer, series: tuple[str, ...] = ()) -> None:
-        self.studies, self.series = list(studies), series
+    def __init__(self, *studies: Answer, series: tuple[str, ...] = (), counts: tuple[str, ...] = ()) -> None:
+        """series: their modalities. counts: how many objects they have, each with the images A, A and B."""
+        self.studies, self.series, self.counts = list(studies), series, counts
         self.asked: list[tuple[Level, Answer]] = []
 
     def __call__(self, level: Level, keys: Answer) -> list[Answer]:
         self.asked.append((level, keys))
-        return self.studies if level == "STUDY" else [{"Modality": each} for each in self.series]
+        if level == "STUDY":
+            return self.studies
+        if "Modality" in keys:
+            return [{"Modality": each} for each in self.series]
+        if level == "IMAGE":
+            return [{"SOPInstanceUID": each} for each in ("A", "A", "B", "")]
+        return [
+            {"SeriesInstanceUID": f"1.2.3.{number}", "NumberOfSeriesRelatedInstances": count}
+            for number, count in enumerate(self.counts)
+        ]
 
 
 def study(uid: str = "1.2.3", **values: str) -> Answer:
@@ -44,6 +54,23 @@ def test_each_modality_is_asked_for_and_a_study_of_both_is_found_once() -> None:
 def test_a_study_older_than_the_rule_or_of_no_date_is_left(day: str, is_wanted: bool) -> None:
     rule = PullRule(days=2, modalities=("DX",))
     assert bool(studies_by_rule(Source(study(StudyDate=day)), rule, TODAY)) is is_wanted
+
+
+@pytest.mark.parametrize(
+    ("counts", "count", "levels"),
+    [
+        ((), 0, ["SERIES"]),
+        (("3", "1"), 4, ["SERIES"]),
+        (("3", ""), 5, ["SERIES", "IMAGE"]),
+        (("", "many"), 4, ["SERIES", "IMAGE", "IMAGE"]),
+    ],
+)
+def test_the_series_are_asked_for_their_objects_where_the_study_does_not_say_its_number(
+    counts: tuple[str, ...], count: int, levels: list[Level]
+) -> None:
+    source = Source(study(ModalitiesInStudy="CR\\DX", NumberOfStudyRelatedInstances=""), counts=counts)
+    assert studies_by_rule(source, PullRule(), TODAY) == [FoundStudy("1.2.3", count)]
+    assert [level for level, _ in source.asked] == ["STUDY", *levels, "STUDY"]
 
 
 @pytest.mark.parametrize(("series", "is_wanted"), [(("SR", "DX"), True), (("CT",), False), ((), False)])
