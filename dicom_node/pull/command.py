@@ -7,7 +7,7 @@ from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import print_json, say, show
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database, require_current_schema
-from dicom_node.errors import Permanent
+from dicom_node.errors import NodeError, Permanent
 from dicom_node.models import Pull
 from dicom_node.orphans import take_over
 from dicom_node.peers import DicomSource
@@ -35,15 +35,15 @@ def run(name: str, settings: Settings, *, accession: str, study: str, as_json: b
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver = Receiver(store, sessions, utc_now)
     puller = Puller(source, settings, receiver, Intake(receiver))
-    pulls = [puller.pull_now(each) for each in _studies(puller, accession, study)]
+    pulled = [_pull(puller, each) for each in _studies(puller, accession, study)]
     if as_json:
-        print_json([_told(pull) for pull in pulls])
+        print_json(pulled)
     else:
-        for pull in pulls:
-            say(f"{pull.study_instance_uid}: {pull.state} ({pull.reason})")
+        for each in pulled:
+            say(f"{each['study']}: {each['where']} ({each['why']})")
     lock.close()
     engine.dispose()
-    return 0 if all(pull.state == PullState.DONE for pull in pulls) else 1
+    return 0 if all(each["where"] == PullState.DONE for each in pulled) else 1
 
 
 def _source(name: str, settings: Settings) -> DicomSource:
@@ -60,6 +60,14 @@ def _studies(puller: Puller, accession: str, study: str) -> list[FoundStudy]:
     if not found:
         raise Permanent(f"{puller.source.ae_title} has no such study")
     return found
+
+
+def _pull(puller: Puller, study: FoundStudy) -> dict[str, str]:
+    """What became of one study. That it is refused keeps no other of its accession number from being pulled."""
+    try:
+        return _told(puller.pull_now(study))
+    except NodeError as error:
+        return {"study": study.study_instance_uid, "where": "refused", "due": "", "why": str(error)}
 
 
 def _open_pulls(sessions: Sessions, source: DicomSource) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """`dicom-node pull`, as an operator runs it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from archives import uid
+from archives import ACCESSION, uid
 from doubles import NOON
 from rows import add_pull, all_of, only
 from sqlalchemy import Engine
@@ -42,6 +43,13 @@ def command(settings: Settings, source: DicomSource, *arguments: str) -> Iterato
             yield process
         finally:
             process.kill()
+
+
+def said(settings: Settings, source: DicomSource, *arguments: str) -> tuple[str, int]:
+    """Its output and its exit status."""
+    with command(settings, source, *arguments) as process:
+        out, _ = process.communicate(timeout=LONG_S)
+    return out, process.returncode
 
 
 @contextmanager
@@ -82,10 +90,25 @@ def test_the_role_leaves_to_the_command_what_it_pulls(
 def test_a_command_that_is_alone_takes_back_what_a_dead_one_held(settings: Settings, sqlite_sessions: Sessions) -> None:
     with sqlite_sessions.begin() as session:
         add_pull(session, uid("today"), state="pulling", attempts=1, lease_until=utc_now() + timedelta(hours=1))
-    both = gets(ONE, OTHER)
-    with (
-        source_that(LISTING, get=both, retrieve="get") as source,
-        command(settings, source, "--study", uid("today")) as process,
-    ):
-        out, _ = process.communicate(timeout=LONG_S)
-    assert (process.returncode, out) == (0, f"{uid('today')}: done (2 objects came)\n")
+    with source_that(LISTING, get=gets(ONE, OTHER), retrieve="get") as source:
+        out, status = said(settings, source, "--study", uid("today"))
+    assert (status, out) == (0, f"{uid('today')}: done (2 objects came)\n")
+
+
+def test_each_study_of_an_accession_number_is_told_though_one_is_refused(
+    settings: Settings, sqlite_engine: Engine, sqlite_sessions: Sessions
+) -> None:
+    """The first is being pulled by another process."""
+    of_accession = [study(name, AccessionNumber=ACCESSION, NumberOfStudyRelatedInstances=2) for name in ("a", "today")]
+    living = take_over(sqlite_engine, sqlite_sessions, settings, NOON, Pull)
+    with sqlite_sessions.begin() as session:
+        add_pull(session, uid("a"), state="pulling", attempts=1, lease_until=utc_now() + timedelta(hours=1))
+    with source_that(answers(*of_accession), get=gets(ONE, OTHER), retrieve="get") as source:
+        out, status = said(settings, source, "--accession", ACCESSION)
+        assert json.loads(said(settings, source, "--accession", ACCESSION, "--json")[0])[0]["where"] == "refused"
+    living.close()
+    assert out.splitlines() == [
+        f"{uid('a')}: refused (the study is being pulled at this moment)",
+        f"{uid('today')}: done (2 objects came)",
+    ]
+    assert status == 1
