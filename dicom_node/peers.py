@@ -119,7 +119,8 @@ class Completeness(_Frozen):
     """Signs that a study is complete before it was quiet for `idle_timeout_s`."""
 
     on_release: bool = Field(
-        default=False, description="Complete when its sender has released every association that it came on."
+        default=False,
+        description="Complete when its sender has released every association to the same process that it came on.",
     )
     image_count: int | None = Field(
         default=None, ge=1, description="Complete when so many radiographs came. None: however many."

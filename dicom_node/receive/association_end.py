@@ -1,7 +1,7 @@
 """How an association ended, noted in the studies that came on it: released, or broken off.
 
 Which association an object came on is told by its sender and its time. Where two of one sender were open at once that
-cannot be told, and the studies wait for the end of both.
+cannot be told, and the studies wait for the end of both. Of several processes on the port each knows its own alone.
 """
 
 import threading
