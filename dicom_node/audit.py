@@ -5,9 +5,12 @@ The one place beside database and images where a Patient ID may stand: the stand
 """
 
 import os
+import pwd
 import queue
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from errno import ENOSPC
 from pathlib import Path
@@ -23,6 +26,7 @@ from dicom_node.audit_messages import (
     Transfer,
     application_activity,
     instances_accessed,
+    instances_imported,
     instances_transferred,
     peer_tested,
     query,
@@ -33,12 +37,33 @@ from dicom_node.audit_messages import (
     user_changed,
 )
 from dicom_node.clock import Clock
+from dicom_node.config import Settings
 
 _MOST_WAITING = 1_000  # messages, 1 kB each
 _TELL_LOSS_EVERY_S = 60.0
+_THIS_MACHINE = "127.0.0.1"
 _LAST_WORDS_S = 5.0  # longest wait for a disk that hangs when the process ends
 
 _log = logs.get("audit")
+
+
+@contextmanager
+def audited(settings: Settings, clock: Clock) -> Iterator["AuditTrail"]:
+    """The trail of a process while the block runs: its start, its end, and all that happened between is written."""
+    trail = AuditTrail(settings.audit_dir, settings.ae_title, clock)
+    trail.started()
+    try:
+        yield trail
+    finally:
+        trail.stopped()
+
+
+def who_runs_this() -> Person:
+    """The person at this machine, by name where it knows one."""
+    name = str(os.getuid())
+    with suppress(KeyError):
+        name = pwd.getpwuid(os.getuid()).pw_name
+    return Person(name, _THIS_MACHINE)
 
 
 class AuditTrail:
@@ -71,6 +96,16 @@ class AuditTrail:
         """All that came of a study on one association is kept."""
         now = self._clock()
         self._put(now, instances_transferred(self._process, now, sender, transfer))
+
+    def fetched(self, sender: Sender, transfer: Transfer) -> None:
+        """The same, on an association of this process."""
+        now = self._clock()
+        self._put(now, instances_transferred(self._process, now, sender, transfer, is_fetched=True))
+
+    def imported(self, person: Person, transfer: Transfer) -> None:
+        """A person had files read, and all that they hold of a study is kept."""
+        now = self._clock()
+        self._put(now, instances_imported(self._process, now, person, transfer))
 
     def authenticated(self, person: Person, kind: Code, failure: str = "") -> None:
         """A person logged in or out; with a failure, could not."""

@@ -14,6 +14,7 @@ INSTANCES_TRANSFERRED: Code = ("110104", "DCM", "DICOM Instances Transferred")
 INSTANCES_ACCESSED: Code = ("110103", "DCM", "DICOM Instances Accessed")
 STUDY_DELETED: Code = ("110105", "DCM", "DICOM Study Deleted")
 EXPORT: Code = ("110106", "DCM", "Export")
+IMPORT: Code = ("110107", "DCM", "Import")
 QUERY: Code = ("110112", "DCM", "Query")
 SECURITY_ALERT: Code = ("110113", "DCM", "Security Alert")
 USER_AUTHENTICATION: Code = ("110114", "DCM", "User Authentication")
@@ -30,6 +31,7 @@ APPLICATION: Code = ("110150", "DCM", "Application")
 DESTINATION: Code = ("110152", "DCM", "Destination Role ID")
 SOURCE: Code = ("110153", "DCM", "Source Role ID")
 DESTINATION_MEDIA: Code = ("110154", "DCM", "Destination Media")
+SOURCE_MEDIA: Code = ("110155", "DCM", "Source Media")
 # PS3.16 CID 404, PS3.15 A.5.1.2.4: what identifies an object
 STUDY_INSTANCE_UID: Code = ("110180", "DCM", "Study Instance UID")
 PATIENT_NUMBER: Code = ("2", "RFC-3881", "Patient Number")
@@ -44,7 +46,7 @@ _IP_ADDRESS = "2"
 _APPLICATION_SERVER = "4"
 _PERSON, _SYSTEM_OBJECT = "1", "2"
 _PATIENT, _REPORT, _SECURITY_USER, _DATA_DESTINATION, _QUERY = "1", "3", "11", "15", "24"
-_ORIGINATION = "1"
+_ORIGINATION, _IMPORT = "1", "2"
 
 # What XML 1.0 cannot hold, and what some reader may take for the end of the line
 _UNFIT = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -77,7 +79,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Transfer:
-    """The objects of one study that came on one association."""
+    """The objects of one study that came on one association, or by one import."""
 
     study_instance_uid: str
     patient_id: str  # (0010,0020); empty if the header has none
@@ -179,19 +181,36 @@ def peer_tested(process: Process, at: datetime, person: Person, peer: str, failu
     return tostring(message, encoding="unicode")
 
 
-def instances_transferred(process: Process, at: datetime, sender: Sender, transfer: Transfer) -> str:
-    """The process holds a study's objects that it was sent (PS3.15 A.5.3.7)."""
+def instances_transferred(
+    process: Process, at: datetime, sender: Sender, transfer: Transfer, *, is_fetched: bool = False
+) -> str:
+    """The process holds a study's objects that it was sent, or fetched by C-GET (PS3.15 A.5.3.7)."""
     message = _message(INSTANCES_TRANSFERRED, at, action=_CREATE)
-    _add_sender(message, sender, is_requestor=True, role=SOURCE)
-    _add_process(message, process, role=DESTINATION)
+    _add_sender(message, sender, is_requestor=not is_fetched, role=SOURCE)
+    _add_process(message, process, is_requestor=is_fetched, role=DESTINATION)
     _add_source(message, process)
+    _add_transfer(message, transfer, _ORIGINATION)
+    return tostring(message, encoding="unicode")
+
+
+def instances_imported(process: Process, at: datetime, person: Person, transfer: Transfer) -> str:
+    """A person had a study's objects read from files of this machine; the process holds them (PS3.15 A.5.3.5)."""
+    message = _message(IMPORT, at, action=_CREATE)
+    _add_person(message, person, role=DESTINATION)
+    _add_process(message, process, role=DESTINATION)
+    _add_participant(message, {"UserID": "files"}, is_requestor=False, role=SOURCE_MEDIA)
+    _add_source(message, process)
+    _add_transfer(message, transfer, _IMPORT)
+    return tostring(message, encoding="unicode")
+
+
+def _add_transfer(message: Element, transfer: Transfer, life_cycle: str) -> None:
     study = _add_object(message, transfer.study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
-    study.set("ParticipantObjectDataLifeCycle", _ORIGINATION)
+    study.set("ParticipantObjectDataLifeCycle", life_cycle)
     description = SubElement(study, "ParticipantObjectDescription")
     for sop_class_uid, count in transfer.instances.items():
         SubElement(description, "SOPClass", UID=_clean(sop_class_uid), NumberOfInstances=str(count))
     _add_object(message, transfer.patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
-    return tostring(message, encoding="unicode")
 
 
 def _message(event: Code, at: datetime, *, action: str, kind: Code | None = None, failure: str = "") -> Element:
@@ -211,9 +230,9 @@ def _message(event: Code, at: datetime, *, action: str, kind: Code | None = None
     return message
 
 
-def _add_process(message: Element, process: Process, *, role: Code | None = None) -> None:
+def _add_process(message: Element, process: Process, *, is_requestor: bool = False, role: Code | None = None) -> None:
     names = {"UserID": str(process.pid), "AlternativeUserID": f"AETITLES={process.ae_title}"}
-    _add_participant(message, names, is_requestor=False, role=role)
+    _add_participant(message, names, is_requestor=is_requestor, role=role)
 
 
 def _add_person(message: Element, person: Person, *, role: Code | None = None) -> None:

@@ -5,18 +5,16 @@ No name of a file says who the patient is; what is in them does.
 
 import json
 import os
-import pwd
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from dicom_node.audit import AuditTrail
-from dicom_node.audit_messages import Person
+from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -28,7 +26,6 @@ from dicom_node.storage import InstanceStore, digest_of
 from dicom_node.timeline import timeline
 
 MANIFEST = "manifest.json"
-_THIS_MACHINE = "127.0.0.1"
 _Text = tuple[str, str, bytes]  # name below the folder, what it is, content
 
 
@@ -200,14 +197,5 @@ def _read_durably(file: Path) -> bytes:
 
 
 def _tell_audit(settings: Settings, study: Study, clock: Clock) -> None:
-    trail = AuditTrail(settings.audit_dir, settings.ae_title, clock)
-    trail.started()
-    trail.exported(Person(_user(), _THIS_MACHINE), study.study_instance_uid, study.patient_id)
-    trail.stopped()
-
-
-def _user() -> str:
-    """Who runs this process, by name where the machine knows one."""
-    with suppress(KeyError):
-        return pwd.getpwuid(os.getuid()).pw_name
-    return str(os.getuid())
+    with audited(settings, clock) as trail:
+        trail.exported(who_runs_this(), study.study_instance_uid, study.patient_id)

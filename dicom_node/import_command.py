@@ -1,18 +1,23 @@
 """`dicom-node import`: objects from files, with a progress bar and a table of what became of them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.receive.importing import Fate, Summary, import_files
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.media import opened_media
+from dicom_node.receive.transfers import Transfers
 from dicom_node.storage import InstanceStore
 
 _MOST_NAMES = 3  # of the files refused for one reason; --json lists all
@@ -24,8 +29,11 @@ def run(path: Path, settings: Settings, *, as_json: bool) -> int:
     require_current_schema(engine)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver, summary = Receiver(store, Sessions(engine), utc_now), Summary()
-    with opened_media(path) as files:
-        outcomes = import_files(receiver, files)
+    with (
+        opened_media(path) as files,
+        _audited(settings) as transfers,
+        closing(import_files(receiver, files, transfers)) as outcomes,
+    ):
         for outcome in track(outcomes, "Importing", len(files), console=Console(stderr=True)):
             summary.add(outcome)
     engine.dispose()
@@ -34,6 +42,16 @@ def run(path: Path, settings: Settings, *, as_json: bool) -> int:
     else:
         Console().print(_table(summary))
     return 1 if summary.refused else 0
+
+
+@contextmanager
+def _audited(settings: Settings) -> Iterator[Transfers]:
+    with audited(settings, utc_now) as trail:
+        transfers = Transfers(partial(trail.imported, who_runs_this()))
+        try:
+            yield transfers
+        finally:
+            transfers.tell()
 
 
 def _as_json(summary: Summary) -> dict[str, object]:

@@ -28,10 +28,13 @@ from pynetdicom import StoragePresentationContexts, _config, build_context, buil
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
+from dicom_node.audit import AuditTrail
+from dicom_node.audit_messages import Sender, Transfer
 from dicom_node.errors import PeerRejected, PeerUnreachable
 from dicom_node.peers import DicomSource
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
 from dicom_node.receive.intake import Intake
+from dicom_node.receive.transfers import Transfers
 from dicom_node.receive.whole_object import keep_whole
 from dicom_node.requestor import Requestor, opened
 
@@ -55,8 +58,10 @@ _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: their ids are the odd numbers of a byte
 
 
 @contextmanager
-def associated(source: DicomSource, intake: Intake, *, calling_ae: str) -> Iterator[Association]:
+def associated(source: DicomSource, intake: Intake, *, trail: AuditTrail, calling_ae: str) -> Iterator[Association]:
     """An association with the source while the block runs. Its C-STOREs, if it sends any, go the usual way.
+
+    trail: told of them when the block ends.
 
     Raises PeerUnreachable if there is none, PeerRejected if the source offers neither query nor retrieval.
     """
@@ -71,9 +76,17 @@ def associated(source: DicomSource, intake: Intake, *, calling_ae: str) -> Itera
         refusal="offers neither query nor retrieval (Study Root)",
         max_pdu=_MAX_PDU_BYTES,
         ext_neg=[build_role(uid, scp_role=True) for uid in storage_classes()] if is_get else None,
-        evt_handlers=[(evt.EVT_C_STORE, _on_c_store, [intake, source.ae_title])],
     ) as assoc:
-        yield assoc
+
+        def tell(transfer: Transfer) -> None:
+            trail.fetched(Sender(assoc.acceptor.address, source.ae_title), transfer)
+
+        transfers = Transfers(tell)
+        assoc.bind(evt.EVT_C_STORE, _on_c_store, [intake, source.ae_title, transfers])
+        try:
+            yield assoc
+        finally:
+            transfers.tell()
 
 
 @contextmanager
@@ -97,8 +110,11 @@ def require_context(assoc: Association, sop_class_uid: str, source: DicomSource)
         raise PeerRejected(f"{source.ae_title} does not offer {name} (Study Root)")
 
 
-def _on_c_store(event: evt.Event, intake: Intake, calling_ae: str) -> int:
-    return keep_whole(intake, event, calling_ae=calling_ae)[0]
+def _on_c_store(event: evt.Event, intake: Intake, calling_ae: str, transfers: Transfers) -> int:
+    status, kept = keep_whole(intake, event, calling_ae=calling_ae)
+    if kept is not None:
+        transfers.add(kept)
+    return status
 
 
 def _contexts(*, is_get: bool) -> list[PresentationContext]:

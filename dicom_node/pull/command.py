@@ -3,6 +3,7 @@
 from rich.table import Table
 from sqlmodel import col, select
 
+from dicom_node.audit import audited
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import print_json, say, show
 from dicom_node.config import Settings
@@ -34,8 +35,9 @@ def run(name: str, settings: Settings, *, accession: str, study: str, as_json: b
     lock = take_over(engine, sessions, settings, utc_now(), Pull)
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver = Receiver(store, sessions, utc_now)
-    puller = Puller(source, settings, receiver, Intake(receiver))
-    pulled = [_pull(puller, each) for each in _studies(puller, accession, study)]
+    with audited(settings, utc_now) as trail:
+        puller = Puller(source, settings, receiver, Intake(receiver), trail)
+        pulled = [_pull(puller, each) for each in _studies(puller, accession, study)]
     if as_json:
         print_json(pulled)
     else:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pynetdicom.association import Association
 
 from dicom_node import logs
+from dicom_node.audit import AuditTrail
 from dicom_node.backoff import next_due
 from dicom_node.config import Settings
 from dicom_node.database import AWAY
@@ -42,6 +43,7 @@ class Puller:
     settings: Settings
     receiver: Receiver
     intake: Intake
+    trail: AuditTrail
     stop: threading.Event = field(default_factory=threading.Event)  # set: do not wait for a database that is away
 
     @contextmanager
@@ -106,7 +108,7 @@ class Puller:
 
     @contextmanager
     def _associated(self) -> Iterator[Association]:
-        with associated(self.source, self.intake, calling_ae=self.settings.ae_title) as assoc:
+        with associated(self.source, self.intake, trail=self.trail, calling_ae=self.settings.ae_title) as assoc:
             yield assoc
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dicom_node import logs
+from dicom_node.audit import audited
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database, require_current_schema
@@ -13,7 +14,6 @@ from dicom_node.errors import Permanent, Transient
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Pull
 from dicom_node.orphans import take_over
-from dicom_node.peers import DicomSource
 from dicom_node.pull.puller import LONGEST_PULL_S, Puller
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.rounds import together
@@ -33,9 +33,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
     store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
     receiver = Receiver(store, sessions, utc_now)
     _log.info("pulling", count=len(settings.sources))
-    works = {f"pull-{each.name}": Rounds(_puller(each, settings, receiver, stop)) for each in settings.sources}
     pulse = Pulse()
-    with beating("puller", sessions, pulse):
+    with audited(settings, utc_now) as trail, beating("puller", sessions, pulse):
+        pullers = [Puller(each, settings, receiver, Intake(receiver), trail, stop) for each in settings.sources]
+        works = {f"pull-{each.source.name}": Rounds(each) for each in pullers}
         together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_longest_round_s(settings)))
     lock.close()
 
@@ -44,10 +45,6 @@ def _longest_round_s(settings: Settings) -> float:
     """A poll, a pull, and whoever answers at the last moment."""
     slowest = max((source.timeout_s for source in settings.sources), default=0.0)
     return LONGEST_PULL_S + _TIMEOUTS_PER_ROUND * slowest + settings.poll_interval_s
-
-
-def _puller(source: DicomSource, settings: Settings, receiver: Receiver, stop: threading.Event) -> Puller:
-    return Puller(source, settings, receiver, Intake(receiver), stop)
 
 
 class Rounds:

@@ -1,7 +1,7 @@
 """Objects from files: each goes the way of a C-STORE, so what counts as imported is durable."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,16 +16,17 @@ from sqlmodel import col, select, update
 from dicom_node.errors import InvalidHeader
 from dicom_node.models import Instance, Series, Study
 from dicom_node.receive.announcement import Announcement
+from dicom_node.receive.header import InstanceHeader
 from dicom_node.receive.intake import (
     CANNOT_UNDERSTAND,
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
     OUT_OF_RESOURCES,
-    SUCCESS,
     Intake,
     Receiver,
 )
 from dicom_node.receive.media import MediaFile, Unreadable
 from dicom_node.receive.recognition import HEAD_BYTES, NoObject, Recognised, recognise, refuse_unnamed_compression
+from dicom_node.receive.transfers import Transfers
 from dicom_node.states import StudyState
 from dicom_node.storage import StoredFile
 
@@ -72,24 +73,30 @@ class Summary:
             self.refused[outcome.reason].append(outcome.name)
 
 
-def import_files(receiver: Receiver, files: Iterable[MediaFile]) -> Iterator[Outcome]:
-    """Import the files, several at once, and tell of each, in their order. Importing again changes nothing."""
+def import_files(
+    receiver: Receiver, files: Iterable[MediaFile], transfers: Transfers
+) -> Generator[Outcome, None, None]:
+    """Import the files, several at once, and tell of each, in their order. Importing again changes nothing.
+
+    Nothing is imported any more once the generator is closed, and all that was is in the transfers.
+    """
     with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="import") as pool:
-        yield from pool.map(partial(_import, receiver, Intake(receiver)), files)
+        yield from pool.map(partial(_import, receiver, Intake(receiver), transfers), files)
 
 
-def _import(receiver: Receiver, intake: Intake, file: MediaFile) -> Outcome:
+def _import(receiver: Receiver, intake: Intake, transfers: Transfers, file: MediaFile) -> Outcome:
     try:
         found = _recognise(file)
         if _is_here(receiver, file, found):
             _renew(receiver, found)
             return Outcome(file.name, Fate.ALREADY_THERE)
-        status = _deposit(intake, file, found)
+        status, header = _deposit(intake, file, found)
     except NoObject as error:
         return Outcome(file.name, Fate.SKIPPED, str(error))
     except (InvalidHeader, Unreadable) as error:
         return Outcome(file.name, Fate.REFUSED, str(error))
-    if status == SUCCESS:
+    if header is not None:
+        transfers.add(header)
         return Outcome(file.name, Fate.IMPORTED)
     return Outcome(file.name, Fate.REFUSED, _WORDS.get(status, f"a fault of this program (status {status:04X})"))
 
@@ -135,14 +142,15 @@ def _sha256(receiver: Receiver, stored: StoredFile) -> str:
     return ""
 
 
-def _deposit(intake: Intake, file: MediaFile, found: Recognised) -> int:
+def _deposit(intake: Intake, file: MediaFile, found: Recognised) -> tuple[int, InstanceHeader | None]:
+    """The status of the C-STORE that it would have been, and what is durable now, where that is Success."""
     deposit = intake.begin(
         Announcement(found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid, CALLING_AE)
     )
     try:
         for piece in _data_set(file, found):
             deposit.write([piece])
-        return deposit.finish()
+        return deposit.finish(), deposit.header
     finally:
         deposit.discard()
 

@@ -1,6 +1,8 @@
-"""What came on each association, for the audit trail."""
+"""What came on each association, or by an import, for the audit trail."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from pynetdicom.association import Association
@@ -14,20 +16,15 @@ _MOST_STUDIES = 1_000  # remembered; an importer may send its whole archive on o
 
 
 class Transfers:
-    """Counts the objects kept, by study; one audit message for each study when the association ends (PS3.15 A.5.3.7).
+    """Counts the objects kept, by study; tells of each study when the association ends (PS3.15 A.5.3.5, A.5.3.7).
 
     Any thread may call. A study of two patients has two messages: one message may name only one.
     """
 
-    def __init__(self, trail: AuditTrail, sender: Sender) -> None:
-        self._trail = trail
-        self._sender = sender
+    def __init__(self, tell: Callable[[Transfer], object]) -> None:
+        self._tell_of = tell
         self._lock = threading.Lock()
         self._studies: dict[tuple[str, str], Transfer] = {}
-
-    @property
-    def calling_ae(self) -> str:
-        return self._sender.calling_ae
 
     def add(self, header: InstanceHeader) -> None:
         """An object is durable."""
@@ -44,7 +41,7 @@ class Transfers:
         with self._lock:
             studies, self._studies = self._studies, {}
         for transfer in studies.values():
-            self._trail.transferred(self._sender, transfer)
+            self._tell_of(transfer)
 
 
 class TransferBook:
@@ -61,7 +58,7 @@ class TransferBook:
             transfers = self._open.get(assoc)
             if transfers is None:
                 sender = Sender(assoc.requestor.address, assoc.requestor.ae_title.strip())
-                transfers = self._open[assoc] = Transfers(self._trail, sender)
+                transfers = self._open[assoc] = Transfers(partial(self._trail.transferred, sender))
         transfers.add(header)
 
     def tell(self, assoc: Association) -> None:

@@ -73,8 +73,8 @@ class _Studies:
             raise HTTPException(400, "expected a Study Instance UID in the address")
         with self._doorkeeper.place(sender, address):
             await self._require_room(int(request.headers.get("content-length", 0)))
-            transfers = Transfers(self._trail, Sender(address, sender))
-            upload = Upload(self._intake, transfers, boundary=boundary, study_instance_uid=study)
+            transfers = Transfers(partial(self._trail.transferred, Sender(address, sender)))
+            upload = Upload(self._intake, transfers, calling_ae=sender, boundary=boundary, study_instance_uid=study)
             began = time.monotonic()
             fault = await self._receive(request, upload)
             transfers.tell()

@@ -32,9 +32,11 @@ class TooManyParts(Exception):
 class Upload:
     """The parts of one request, one after the other."""
 
-    def __init__(self, intake: Intake, transfers: Transfers, *, boundary: bytes, study_instance_uid: str) -> None:
+    def __init__(
+        self, intake: Intake, transfers: Transfers, *, calling_ae: str, boundary: bytes, study_instance_uid: str
+    ) -> None:
         """study_instance_uid: the only study whose objects are kept; empty: of any."""
-        self._begin_part = partial(_Part, intake, transfers, study_instance_uid)
+        self._begin_part = partial(_Part, intake, transfers, calling_ae, study_instance_uid)
         self._parser = MultipartParser(boundary)
         self._part: _Part | None = None  # that is being received
         self.outcomes: list[Outcome] = []
@@ -64,9 +66,10 @@ class Upload:
 class _Part:
     """A Part 10 file: its data set is kept byte for byte, under file meta information of our own."""
 
-    def __init__(self, intake: Intake, transfers: Transfers, study_instance_uid: str) -> None:
+    def __init__(self, intake: Intake, transfers: Transfers, calling_ae: str, study_instance_uid: str) -> None:
         self._intake = intake
         self._transfers = transfers
+        self._calling_ae = calling_ae
         self._study_instance_uid = study_instance_uid
         self._head: bytearray | None = bytearray()  # until it is known what it is
         self._announced: Announcement | None = None
@@ -100,7 +103,7 @@ class _Part:
             announced, data_set_at = self._announcement(head)
         except (NoObject, InvalidHeader) as error:
             status = f"{CANNOT_UNDERSTAND:04X}"
-            _log.warning("object_refused", calling_ae=self._transfers.calling_ae, status=status, reason=str(error))
+            _log.warning("object_refused", calling_ae=self._calling_ae, status=status, reason=str(error))
             return
         self._announced = announced
         self._deposit = self._intake.begin(announced)
@@ -114,4 +117,4 @@ class _Part:
         uids = (found.sop_class_uid, found.sop_instance_uid, found.transfer_syntax_uid)
         if not all(map(is_uid, uids)):
             raise InvalidHeader("SOP Class, SOP Instance or Transfer Syntax UID is none")
-        return Announcement(*uids, self._transfers.calling_ae, self._study_instance_uid), found.data_set_at
+        return Announcement(*uids, self._calling_ae, self._study_instance_uid), found.data_set_at

@@ -30,6 +30,7 @@ from dicom_node.audit_messages import (
     Transfer,
     application_activity,
     instances_accessed,
+    instances_imported,
     instances_transferred,
     peer_tested,
     query,
@@ -53,6 +54,8 @@ EVERY_MESSAGE = {
     "alert": security_alert(NODE, NOON, MODALITY, "association refused 1/1/3: unknown"),
     "alert before a title": security_alert(NODE, NOON, Sender("fd00::1"), "handshake refused: timed out"),
     "transfer": instances_transferred(NODE, NOON, MODALITY, FILMS),
+    "fetched": instances_transferred(NODE, NOON, MODALITY, FILMS, is_fetched=True),
+    "import": instances_imported(NODE, NOON, ANNA, FILMS),
     "login": user_authentication(NODE, NOON, ANNA, LOGIN),
     "login by the provider": user_authentication(NODE, NOON, BERTA, LOGIN),
     "no login": user_authentication(NODE, NOON, ANNA, LOGIN, "the password is wrong"),
@@ -85,13 +88,14 @@ def test_whatever_strangers_say_the_message_is_one_line_by_the_schema(title: str
     messages = (
         security_alert(NODE, NOON, sender, words),
         instances_transferred(NODE, NOON, sender, transfer),
+        instances_imported(NODE, NOON, person, transfer),
         user_authentication(NODE, NOON, person, LOGIN, words),
         instances_accessed(NODE, NOON, person, words, patient, is_change=True),
         query(NODE, NOON, person, words),
         user_changed(NODE, NOON, person, words),
         peer_tested(NODE, NOON, person, words, patient),
     )
-    assert [violations(message) for message in messages] == [[]] * 7
+    assert [violations(message) for message in messages] == [[]] * 8
     assert all(len(message.splitlines()) == 1 for message in messages)
 
 
@@ -140,6 +144,25 @@ def test_a_transfer_says_from_where_to_whom_which_study_of_which_patient_and_how
     counts = {each.get("UID"): each.get("NumberOfInstances") for each in study.iter("SOPClass")}
     assert counts == {DX: "2", SR: "1"}
     assert (patient.get("ParticipantObjectID"), codes(patient, "ParticipantObjectIDTypeCode")) == ("CANARY-ID", ["2"])
+
+
+def test_what_was_fetched_was_asked_for_by_the_node() -> None:
+    for name, requestors in (("transfer", ["true", "false"]), ("fetched", ["false", "true"])):
+        participants = ET.fromstring(EVERY_MESSAGE[name]).findall("ActiveParticipant")
+        assert [each.get("UserIsRequestor") for each in participants] == requestors
+
+
+def test_an_import_says_who_had_files_read_and_what_came_of_them() -> None:
+    """PS3.15 table A.5.3.5-1."""
+    message = ET.fromstring(EVERY_MESSAGE["import"])
+    assert codes(message, "EventIdentification/EventID") == ["110107"]
+    assert message.find("EventIdentification").get("EventActionCode") == "C"  # type: ignore[union-attr]
+    person, node, media = message.findall("ActiveParticipant")
+    assert [codes(each, "RoleIDCode") for each in (person, node, media)] == [["110152"], ["110152"], ["110155"]]
+    assert [each.get("UserIsRequestor") for each in (person, node, media)] == ["true", "false", "false"]
+    study, patient = message.findall("ParticipantObjectIdentification")
+    assert (study.get("ParticipantObjectID"), patient.get("ParticipantObjectID")) == ("1.2.3", "CANARY-ID")
+    assert [each.get("NumberOfInstances") for each in study.iter("SOPClass")] == ["2", "1"]
 
 
 def test_a_look_at_a_study_says_who_looked_from_where_at_which_study_of_which_patient() -> None:

@@ -20,6 +20,7 @@ from dicom_node.database import Sessions
 from dicom_node.models import Delivery, Instance, Job, Report, Study, Transition
 from dicom_node.receive.importing import Fate, import_files
 from dicom_node.receive.media import opened_media
+from dicom_node.receive.transfers import Transfers
 from dicom_node.retention.removal import give_up_images
 from dicom_node.storage import StoredFile
 from workers.inference import Reader, infer
@@ -159,7 +160,7 @@ def test_an_import_brings_back_what_was_removed(house: House, tmp_path: Path) ->
 
     def fates() -> list[Fate]:
         with opened_media(tmp_path / "film.dcm") as files:
-            return [each.fate for each in import_files(house.receiver, files)]
+            return [each.fate for each in import_files(house.receiver, files, Transfers(print))]
 
     assert [*fates(), *fates()] == [Fate.IMPORTED, Fate.ALREADY_THERE]
     with house.sessions.begin() as session:

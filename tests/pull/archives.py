@@ -15,6 +15,7 @@ from films import dx_bytes
 from foreign import require_peer, running
 from waiting import free_port, wait_until
 
+from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.peers import DicomSource
@@ -137,4 +138,4 @@ def receiving(settings: Settings, receiver: Receiver, port: int) -> Iterator[Non
 
 def make_puller(settings: Settings, sessions: Sessions, source: DicomSource, clock: FrozenClock) -> Puller:
     receiver = Receiver(InstanceStore(settings.instances_dir), sessions, clock)
-    return Puller(source, settings, receiver, Intake(receiver))
+    return Puller(source, settings, receiver, Intake(receiver), AuditTrail(settings.audit_dir, "CXRNODE", clock))

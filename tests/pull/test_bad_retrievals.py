@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from archives import film, make_puller, uid
+from audited import transfers
 from doubles import FrozenClock
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -70,6 +71,17 @@ def test_what_came_before_the_source_hung_up_is_kept_and_the_rest_is_tried_again
     with source_that(get=gets(ONE, OTHER), retrieve="get") as source:
         assert pulled(settings, sqlite_sessions, source).state == "done"
     assert len(all_of(sqlite_sessions, Instance)) == 2
+
+
+def test_what_came_by_c_get_is_in_the_audit_trail_also_of_a_retrieval_that_was_broken_off(
+    settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    for then in (lambda event: event.assoc.abort(), lambda event: None):
+        with source_that(get=gets(ONE, OTHER, then=then), retrieve="get") as source:
+            puller = make_puller(settings, sqlite_sessions, source, FrozenClock())
+            puller.pull_now(FoundStudy(uid("today")))
+            puller.trail.stopped()
+    assert transfers(settings) == [(1, "CANARY-ID"), (2, "CANARY-ID")]
 
 
 def test_a_source_that_never_ends_a_retrieval_is_left_after_its_time_out(

@@ -76,7 +76,7 @@ def source_that(
 
 
 def ask(source: DicomSource) -> list[Answer]:
-    with associated(source, None, calling_ae="CXRNODE") as assoc:  # type: ignore[arg-type]  # nothing is stored
+    with associated(source, None, trail=None, calling_ae="CXRNODE") as assoc:  # type: ignore[arg-type]  # nothing is stored
         return find(assoc, source, "STUDY", KEYS)
 
 
@@ -238,7 +238,7 @@ def test_a_source_without_end_is_told_to_stop(
         yield CANCELLED, None
 
     monkeypatch.setattr(query, "MOST_ANSWERS", 20)  # 5000 take a pynetdicom more than a minute
-    with source_that(endless) as source, associated(source, None, calling_ae="CXRNODE") as assoc:  # type: ignore[arg-type]
+    with source_that(endless) as source, associated(source, None, trail=None, calling_ae="CXRNODE") as assoc:  # type: ignore[arg-type]
         assert len(find(assoc, source, "STUDY", KEYS)) == 20
         assert find(assoc, source, "STUDY", KEYS)  # the association goes on
     assert '"event": "query_cut_short"' in caplog.text
@@ -253,7 +253,7 @@ def test_a_source_that_goes_on_whatever_it_is_told_is_hung_up_on() -> None:
         yield SUCCESS, None
 
     endless_source = source_that(endless, timeout_s=3.0)
-    with endless_source as source, associated(source, None, calling_ae="CXRNODE") as assoc:  # type: ignore[arg-type]
+    with endless_source as source, associated(source, None, trail=None, calling_ae="CXRNODE") as assoc:  # type: ignore[arg-type]
         with limited(assoc, 0.5), pytest.raises(PeerUnreachable):
             find(assoc, source, "STUDY", KEYS)
         stop.set()

@@ -31,6 +31,7 @@ from dicom_node.models import Instance
 from dicom_node.receive.importing import CALLING_AE, Fate, import_files
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.media import opened_media
+from dicom_node.receive.transfers import Transfers
 from dicom_node.storage import InstanceStore
 from dicom_node.uids import derive_uid
 
@@ -72,7 +73,7 @@ def receiver(settings: Settings, sqlite_sessions: Sessions) -> Receiver:
 def imported(receiver: Receiver, path: Path) -> dict[str, tuple[Fate, str]]:
     """What became of each file, by its name."""
     with opened_media(path) as files:
-        return {each.name: (each.fate, each.reason) for each in import_files(receiver, files)}
+        return {each.name: (each.fate, each.reason) for each in import_files(receiver, files, Transfers(print))}
 
 
 def film(name: str, **elements: object) -> bytes:

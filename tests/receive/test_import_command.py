@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from audited import transfers
 from doubles import FrozenClock
 from films import dx_bytes, make_dx
 from rows import all_of
@@ -65,6 +66,15 @@ def test_the_command_says_what_became_of_the_files(settings: Settings, sqlite_se
     row = next(line for line in done.stdout.splitlines() if "refused" in line)
     assert "no SOP Class UID" in row
     assert "broken" in row
+
+
+def test_what_is_imported_is_in_the_audit_trail_once(
+    settings: Settings, sqlite_sessions: Sessions, folder: Path
+) -> None:
+    (folder / "other").write_bytes(film("three", StudyInstanceUID="1.2.3", PatientID="CANARY-OTHER"))
+    for _ in range(2):
+        assert command(settings, str(folder)).returncode == 0
+    assert transfers(settings, "110107") == [(2, "CANARY-ID"), (1, "CANARY-OTHER")]
 
 
 @pytest.mark.parametrize("is_postgres", [False, True], ids=["sqlite", "postgresql"])

@@ -2,9 +2,9 @@
 
 import subprocess
 from pathlib import Path
-from xml.etree.ElementTree import fromstring
 
 import pytest
+from audited import transfers
 from doubles import FrozenClock
 from films import dx_bytes
 from foreign import require_peer
@@ -37,17 +37,3 @@ def test_each_study_of_an_association_is_told_once_with_its_patient(
     told = transfers(settings)
     assert sorted(count for count, _ in told) == [1, 2]
     assert {patient for _, patient in told} == {"CANARY-ID"}
-
-
-def transfers(settings: Settings) -> list[tuple[int, str]]:
-    """Of each DICOM Instances Transferred: how many objects, and of whom."""
-    lines = [line for file in settings.audit_dir.glob("*") for line in file.read_text(encoding="utf-8").splitlines()]
-    messages = [fromstring(line) for line in lines if "110104" in line]
-    patient = "ParticipantObjectIdentification[@ParticipantObjectTypeCode='1']"
-    return [
-        (
-            sum(int(each.attrib["NumberOfInstances"]) for each in message.iter("SOPClass")),
-            message.findall(patient)[0].attrib["ParticipantObjectID"],
-        )
-        for message in messages
-    ]

@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def trail(tmp_path: Path) -> AuditTrail:
 
 @pytest.fixture
 def transfers(trail: AuditTrail) -> Transfers:
-    return Transfers(trail, Sender("10.1.2.3", "MODALITY"))
+    return Transfers(partial(trail.transferred, Sender("10.1.2.3", "MODALITY")))
 
 
 def add(transfers: Transfers, study: str, patient: str = "CANARY", sop_class: str = DX) -> None:
