@@ -1,6 +1,7 @@
 """Withdrawing the drafts of a study: what is pending stops, and who has one is told not to use it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
@@ -12,6 +13,7 @@ from dicom_node.errors import Permanent
 from dicom_node.lifecycle import advance, begin, note
 from dicom_node.models import Delivery, Job, Report, Study
 from dicom_node.orders import is_closed
+from dicom_node.seen import require_seen, word_for
 from dicom_node.settlement import settle_job
 from dicom_node.states import DRAFTING_JOB_STATES, NOT_TOLD_FINAL, WITHDRAWN, DeliveryKind, DeliveryState, JobState
 
@@ -19,38 +21,65 @@ _STOPPED = (DeliveryState.PENDING, DeliveryState.FAILED)
 _URGENT = 0  # Delivery.priority
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What of a study can be withdrawn."""
+
+    reports: Sequence[Report]  # oldest first
+    drafting: Sequence[Job]  # with a draft under way
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.reports and not self.drafting
+
+    @property
+    def word(self) -> str:
+        """For the form in which somebody is asked about it."""
+        rows: list[Report | Job] = [*self.reports, *self.drafting]
+        return word_for((row.__tablename__, row.id) for row in rows)
+
+
+def standing_of(session: Session, study: Study, *, lock: bool = False) -> Standing:
+    """lock: no draft under way ends before the transaction does."""
+    drafting = select(Job).where(Job.study_id == study.id, col(Job.state).in_(DRAFTING_JOB_STATES))
+    jobs = session.exec(drafting.with_for_update() if lock else drafting).all()
+    return Standing([report for report in reports_of(session, study) if report.withdrawn_at is None], jobs)
+
+
 def withdraw(
-    session: Session, settings: Settings, study_id: int, reason: str, now: datetime, *, by: str = "an operator"
+    session: Session,
+    settings: Settings,
+    study_id: int,
+    reason: str,
+    now: datetime,
+    *,
+    by: str = "an operator",
+    seen: str | None = None,
 ) -> list[str]:
     """Withdraw every draft of a study that stands, and the one under way. Returns who is told and who is not, in words.
 
-    by: who asked, in words for the timeline.
+    by: who asked, in words for the timeline. seen: the word of what was shown to whoever asks; else what stands now.
     Raises Permanent when there is nothing to withdraw, or not any more. An image that comes later makes a new draft.
     """
     study = session.get(Study, study_id, with_for_update=True)
     if study is None:
         raise Permanent(f"study {study_id} does not exist")
-    is_stopped = _stop_drafting(session, study, now)
-    reports = reports_of(session, study)
-    standing = [report for report in reports if report.withdrawn_at is None]
-    if not standing and not is_stopped:
-        raise Permanent(f"study {study_id}: {'its drafts were withdrawn already' if reports else 'it has no draft'}")
+    standing = standing_of(session, study, lock=True)
+    if standing.is_empty:
+        had_some = reports_of(session, study)
+        raise Permanent(f"study {study_id}: {'its drafts were withdrawn already' if had_some else 'it has no draft'}")
+    require_seen(study_id, seen, standing.word)
+    for job in standing.drafting:  # its worker, if it has one, finds it answered when it wants to store the draft
+        advance(session, job, JobState.SKIPPED, now=now, reason=WITHDRAWN)
     note(session, study, now, f"{by} withdrew its drafts: {reason}")
-    sentences = list(dict.fromkeys(_withdraw_reports(session, settings, study, standing, reason, now)))
+    sentences = list(dict.fromkeys(_withdraw_reports(session, settings, study, standing.reports, reason, now)))
     for sentence in sentences:
         note(session, study, now, sentence)
     return sentences or ["nobody has a draft of it"]
 
 
-def _stop_drafting(session: Session, study: Study, now: datetime) -> bool:
-    """Its worker, if it has one, finds the job answered when it wants to store the draft."""
-    drafting = select(Job).where(Job.study_id == study.id, col(Job.state).in_(DRAFTING_JOB_STATES))
-    jobs = session.exec(drafting.with_for_update()).all()
-    return any([advance(session, job, JobState.SKIPPED, now=now, reason=WITHDRAWN) for job in jobs])
-
-
 def _withdraw_reports(
-    session: Session, settings: Settings, study: Study, reports: list[Report], reason: str, now: datetime
+    session: Session, settings: Settings, study: Study, reports: Sequence[Report], reason: str, now: datetime
 ) -> Iterator[str]:
     """Newest first: of a RIS no message is cancelled that is older than one that it acknowledged in its place."""
     replaced: set[str] = set()  # the destinations of which nothing older stands

@@ -55,7 +55,7 @@ def add_to(app: FastAPI, page: Page) -> None:
 
     @app.exception_handler(PageRefused)
     def say_no(_: Request, refused: PageRefused) -> Response:
-        said = {"sentence": refused.sentence, "visitor": None}
+        said = {"sentence": refused.sentence, "study_id": refused.study_id, "visitor": None}
         response = page.templates.render("refused.html", said, refused.status)
         if refused.status == REQUEST_TIMEOUT:
             response.headers["Connection"] = "close"

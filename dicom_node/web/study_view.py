@@ -8,17 +8,18 @@ from sqlmodel import Session, col, select
 
 from dicom_node.attention import maps_from_png
 from dicom_node.deliveries import reports_of
-from dicom_node.failures import SEEN, needs_person
+from dicom_node.failures import SEEN, failures_of, needs_person, word_for_failures
 from dicom_node.flags import Flag, flags_from_json
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
 from dicom_node.operator import resendable
 from dicom_node.orders import is_closed
 from dicom_node.sentences import find_sentences
-from dicom_node.states import CLOSED, DRAFTING_JOB_STATES, DeliveryState, JobState
+from dicom_node.states import CLOSED, DeliveryState, JobState
 from dicom_node.timeline import Moment, StudyStatus, current_job, study_status, timeline
 from dicom_node.web.marked import Piece, mark_flagged
 from dicom_node.web.signed import Signed, read_signed
 from dicom_node.web.stages import Course, Stage, stages_of
+from dicom_node.withdrawal import standing_of
 
 _TWO_PATIENTS = "The images of this study name more than one patient."
 
@@ -48,6 +49,7 @@ class StudyView:
     film: Instance | None  # what was drafted, or what can be looked at
     notices: Sequence[str]
     resendable: frozenset[int]  # the deliveries of the newest draft that may be sent again
+    failures: str  # the word for what failed, as it is shown
     may_retry: bool
     may_acknowledge: bool
     may_withdraw: bool
@@ -61,9 +63,7 @@ def view_study(session: Session, study: Study) -> StudyView:
     )
     drafts = [_draft(session, report) for report in reversed(reports)]
     status = study_status(session, study)
-    drafting = select(Job.id).where(Job.study_id == study.id, col(Job.state).in_(DRAFTING_JOB_STATES))
     failed = select(Job.id).where(Job.study_id == study.id, needs_person(Job))  # also of an older revision
-    standing = any(report.withdrawn_at is None for report in reports)
     return StudyView(
         study,
         status,
@@ -74,9 +74,10 @@ def view_study(session: Session, study: Study) -> StudyView:
         _film(instances, reports),
         _notices(session, study, instances),
         _resendable(session, study),
+        word_for_failures(failures_of(session, study.id or 0)),
         may_retry=status.where in (JobState.FAILED, SEEN, JobState.SKIPPED),
         may_acknowledge=session.exec(failed).first() is not None,
-        may_withdraw=standing or session.exec(drafting).first() is not None,
+        may_withdraw=not standing_of(session, study).is_empty,
     )
 
 

@@ -17,7 +17,7 @@ from dicom_node.models import Access, User
 from dicom_node.receive.intake import Receiver
 
 PASSWORD = "correct horse battery"
-_CSRF = re.compile(r'name="csrf" value="(\w+)"')
+_HIDDEN = re.compile(r'name="(csrf|seen)" value="(\w+)"')
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
@@ -33,8 +33,16 @@ class Shown:
 
     @property
     def csrf(self) -> str:
-        found = _CSRF.search(self.text)
-        return found.group(1) if found else ""
+        return self._hidden.get("csrf", "")
+
+    @property
+    def seen(self) -> str:
+        """What the form says that it showed."""
+        return self._hidden.get("seen", "")
+
+    @property
+    def _hidden(self) -> dict[str, str]:
+        return dict(_HIDDEN.findall(self.text))
 
 
 class Browser:

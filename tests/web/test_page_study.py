@@ -1,5 +1,6 @@
 """A study's page: what is shown of it, and what a person may do to it."""
 
+import re
 from io import BytesIO
 
 import numpy as np
@@ -13,7 +14,7 @@ from rows import add_delivery, add_job, add_report, add_study, all_of, receive
 from waiting import in_threads
 
 from dicom_node.config import Settings
-from dicom_node.models import Delivery, Job, Study
+from dicom_node.models import Delivery, Job, Report, Study
 from dicom_node.receive.intake import Receiver
 from dicom_node.states import DeliveryState, JobState, StudyState
 from dicom_node.web import study_page
@@ -139,27 +140,71 @@ def test_an_operator_leaves_a_failure_as_it_is(page: int, node: Receiver) -> Non
     browser = logged_in(page, "operator")
     before = browser.get("/studies/1")
     assert '/studies/1"' in browser.get("/?where=failed").text
-    after = browser.post("/studies/1/acknowledge", csrf=before.csrf).text
+    after = browser.post("/studies/1/acknowledge", csrf=before.csrf, seen=before.seen).text
     assert "seen by operator" in after
     assert "Seen, leave it" not in after
     assert "Try again" in after
     assert "No study is failed." in browser.get("/?where=failed").text
     assert '/studies/1"' in browser.get("/?where=seen").text
-    again = browser.post("/studies/1/acknowledge", csrf=before.csrf)
+    again = browser.post("/studies/1/acknowledge", csrf=before.csrf, seen=before.seen)
     assert (again.status, "that was not seen before" in again.text) == (409, True)
+
+
+@pytest.mark.usefixtures("failed")
+def test_a_failure_that_was_not_shown_is_not_seen(page: int, node: Receiver) -> None:
+    browser = logged_in(page, "operator")
+    before = browser.get("/studies/1")
+    with node.sessions.begin() as session:
+        report = session.get_one(Report, 1)
+        add_delivery(session, report, destination="other", state=DeliveryState.FAILED, reason="another patient")
+    for seen in (before.seen, ""):
+        refused = browser.post("/studies/1/acknowledge", csrf=before.csrf, seen=seen)
+        assert (refused.status, "the study has changed, look again" in refused.text) == (409, True)
+    assert '<a href="/studies/1">To the study</a>' in refused.text
+    assert [each.seen_at for each in (*all_of(node.sessions, Job), *all_of(node.sessions, Delivery))] == [None] * 4
+    anew = browser.get("/studies/1")
+    assert "seen by operator" in browser.post("/studies/1/acknowledge", csrf=anew.csrf, seen=anew.seen).text
 
 
 @pytest.mark.usefixtures("drafted")
 def test_an_operator_withdraws_with_a_reason(page: int, node: Receiver) -> None:
     browser = logged_in(page, "operator")
     asked = browser.get("/studies/1/withdraw")
-    assert browser.post("/studies/1/withdraw", csrf=asked.csrf, reason="  \n ").status == 400
-    after = browser.post("/studies/1/withdraw", csrf=asked.csrf, reason=" another\npatient's film ").text
+    fields = {"csrf": asked.csrf, "seen": asked.seen}
+    assert browser.post("/studies/1/withdraw", reason="  \n ", **fields).status == 400
+    after = browser.post("/studies/1/withdraw", reason=" another\npatient's film ", **fields).text
     assert "operator withdrew its drafts: another patient&#39;s film" in after
     assert "pacs was not told: it is not in the settings" in after
     assert "Withdrawn" in after
-    again = browser.post("/studies/1/withdraw", csrf=asked.csrf, reason="once more")
+    again = browser.post("/studies/1/withdraw", reason="once more", **fields)
     assert (again.status, "its drafts were withdrawn already" in again.text) == (409, True)
+
+
+def _listed(page: str) -> list[str]:
+    """The drafts that somebody is asked about."""
+    return re.findall(r"<li><b>([^<]*)</b>", page)
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.DONE])
+@pytest.mark.usefixtures("drafted")
+def test_a_draft_that_was_not_shown_is_not_withdrawn(state: JobState, page: int, node: Receiver) -> None:
+    browser = logged_in(page, "operator")
+    asked = browser.get("/studies/1/withdraw")
+    assert _listed(asked.text) == ["Draft 1"]
+    assert "The lungs are clear." in asked.text
+    with node.sessions.begin() as session:
+        job = add_job(session, session.get_one(Study, 1), state=state, revision=2)
+        if state == JobState.DONE:
+            add_report(session, job)
+    for seen in (asked.seen, ""):
+        refused = browser.post("/studies/1/withdraw", csrf=asked.csrf, seen=seen, reason="draft 1 has the wrong side")
+        assert (refused.status, "the study has changed, look again" in refused.text) == (409, True)
+    assert all(each.withdrawn_at is None for each in all_of(node.sessions, Report))
+    anew = browser.get("/studies/1/withdraw")
+    both = ["Draft 2", "Draft 1"] if state == JobState.DONE else ["Draft 1", "The draft that is under way"]
+    assert _listed(anew.text) == both
+    assert browser.post("/studies/1/withdraw", csrf=anew.csrf, seen=anew.seen, reason="both").status == 200
+    assert all(each.withdrawn_at for each in all_of(node.sessions, Report))
 
 
 @pytest.mark.usefixtures("failed")
