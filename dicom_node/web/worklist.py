@@ -17,6 +17,7 @@ from dicom_node.timeline import StudyStatus, study_status
 PAGE_SIZE = 50
 _LAST_PAGE = 200  # what is older is searched for: the database counts through all that comes before
 _LONGEST_WORDS = 100
+_NEAR = 1_000  # ids: where more are drawn while one transaction lasts, what comes next renews the page anyway
 # By the name of the filter, the words of `StudyStatus.where` that it lets through; none: all. A prior that came to be
 # compared with stays complete, and is under no other.
 FILTERS: Mapping[str, tuple[str, ...]] = {
@@ -73,8 +74,14 @@ def read_worklist(session: Session, wanted: Wanted) -> Worklist:
 
 def newest_change(session: Session) -> str:
     """Another word whenever something has come or changed."""
-    ids = (col(Transition.id), col(Instance.id), col(Agreement.id))
-    return "-".join(str(session.exec(select(func.max(each))).one() or 0) for each in ids)
+    return "-".join(_newest(session, kind) for kind in (Transition, Instance, Agreement))
+
+
+def _newest(session: Session, kind: type[Transition | Instance | Agreement]) -> str:
+    """The highest id, and how many rows are near it: one may become visible after one with a higher id."""
+    highest = session.exec(select(func.max(kind.id))).one() or 0
+    near = session.exec(select(func.count(col(kind.id))).where(col(kind.id) > highest - _NEAR)).one()
+    return f"{highest}.{near}"
 
 
 def _line(session: Session, study: Study) -> Line:

@@ -129,6 +129,21 @@ def test_what_comes_and_what_moves_is_a_change(sessions: Sessions) -> None:
     assert len(set(seen)) == 4
 
 
+def test_what_becomes_visible_late_is_a_change(postgres_sessions: Sessions) -> None:
+    with postgres_sessions.begin() as session:
+        study = add_study(session)
+    with postgres_sessions() as late, postgres_sessions() as early:
+        note(late, study, NOON, "begun first")
+        late.flush()
+        note(early, study, NOON, "begun last")
+        early.commit()
+        with postgres_sessions() as session:
+            before = newest_change(session)
+        late.commit()
+    with postgres_sessions() as session:
+        assert newest_change(session) != before
+
+
 def test_a_study_is_on_the_page_by_its_patients_name_soon_after_it_came(page: int, node: Receiver) -> None:
     browser = logged_in(page)
     assert "No study has come yet." in browser.get("/").text
