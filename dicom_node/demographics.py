@@ -40,7 +40,7 @@ def read_demographics(part10: Path) -> Demographics:
     silence_pydicom()
     try:
         ds = dcmread(part10, specific_tags=["SpecificCharacterSet", *_KEYWORDS], stop_before_pixels=True)
-        return Demographics(*(_text(ds, keyword) for keyword in _KEYWORDS))
+        return Demographics(*(text_of(ds, keyword) for keyword in _KEYWORDS))
     except PARSE_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk failed, not the data
@@ -59,6 +59,10 @@ def fold(patient_name: str) -> str:
     return " ".join(patient_name.translate(_TO_BLANKS).casefold().split())
 
 
+def note_name(study: Study, patient_name: str) -> None:
+    study.patient_name, study.patient_name_folded = patient_name, fold(patient_name)
+
+
 def note_names(sessions: Sessions, store: InstanceStore) -> bool:
     """Note the patients' names of the newest studies that have none yet. Returns whether there may be more.
 
@@ -71,8 +75,9 @@ def note_names(sessions: Sessions, store: InstanceStore) -> bool:
     with sessions.begin() as session:
         for study_id, name in names.items():
             study = session.get_one(Study, study_id)
-            study.patient_name, study.patient_name_folded = name, fold(name)
-            session.add(study)
+            if study.patient_name is None:  # or it was drafted since, and has the name of the film
+                note_name(study, name)
+                session.add(study)
     return len(names) == _AT_ONCE
 
 
@@ -93,7 +98,7 @@ def _parts(group: str) -> list[str]:
     return [part for part in (family.strip(), " ".join(given.replace("^", " ").split())) if part]
 
 
-def _text(ds: Dataset, keyword: str) -> str:
+def text_of(ds: Dataset, keyword: str) -> str:
     """On one line, printable signs alone."""
     value = ds.get(keyword)
     text = "" if value is None else " ".join(str(value).split())

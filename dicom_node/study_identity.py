@@ -8,13 +8,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from dicom_node.demographics import note_name, text_of
 from dicom_node.errors import InvalidHeader
 from dicom_node.models import Study
 from dicom_node.receive.header import PARSE_ERRORS, as_number, silence_pydicom
 
 _REPLACEMENT = "\ufffd"  # pydicom's, for bytes that are not in their character set
 _REASONS = ("ReasonForTheRequestedProcedure", "ReasonForStudy")  # (0040,1002), and (0032,1030) of older senders
-_KEYWORDS = ("AccessionNumber", "PatientID", "IssuerOfPatientID", "RequestAttributesSequence", *_REASONS)
+_KEYWORDS = ("AccessionNumber", "PatientName", "PatientID", "IssuerOfPatientID", "RequestAttributesSequence", *_REASONS)
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class StudyIdentity:
     patient_id: str
     issuer_of_patient_id: str
     reason_for_study: str
+    patient_name: str
 
     def remember(self, study: Study) -> None:
         """Note it with the study: later orders, reports and merges find it by this."""
         study.accession_number = self.accession_number
         study.patient_id = self.patient_id
         study.issuer_of_patient_id = self.issuer_of_patient_id
+        note_name(study, self.patient_name)
 
 
 def read_identity(part10: Path) -> StudyIdentity:
@@ -44,6 +47,7 @@ def read_identity(part10: Path) -> StudyIdentity:
             patient_id=as_number(_first((ds,), "PatientID")),
             issuer_of_patient_id=as_number(_first((ds,), "IssuerOfPatientID")),
             reason_for_study=_first(reversed(places), *_REASONS),
+            patient_name=text_of(ds, "PatientName"),
         )
     except PARSE_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -62,6 +66,5 @@ def _first(places: Iterable[Dataset], *keywords: str) -> str:
 
 def _text(ds: Dataset, keyword: str) -> str:
     """The value on one line; empty where its bytes are not in its character set."""
-    value = ds.get(keyword)
-    text = "" if value is None else " ".join(str(value).split())
-    return "" if _REPLACEMENT in text else "".join(filter(str.isprintable, text)).strip()
+    text = text_of(ds, keyword)
+    return "" if _REPLACEMENT in text else text

@@ -1,6 +1,7 @@
 """The routes of one study: its page, its pictures, and what was sent of it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from anyio import CapacityLimiter, to_thread
@@ -60,13 +61,12 @@ def make_router(page: Page) -> APIRouter:
 
 
 def _facts(page: Page, view: StudyView) -> Demographics:
-    """Of the film that is shown: what the page says of the patient is said by that image, or was when it was here."""
-    if view.film is None:
-        return Demographics(patient_id=view.study.patient_id, accession_number=view.study.accession_number)
-    try:
-        return read_demographics(page.receiver.store.open(view.film.path))
-    except (NodeError, OSError):
-        return Demographics()
+    """All of one image: of the film that is shown or, where that cannot be read, what the study remembers of one."""
+    if view.film is not None:
+        with suppress(NodeError, OSError):
+            return read_demographics(page.receiver.store.open(view.film.path))
+    study = view.study
+    return Demographics(study.patient_name or "", study.patient_id, accession_number=study.accession_number)
 
 
 def _film(page: Page, request: Request, study_id: int, instance_id: int) -> Response:

@@ -135,7 +135,7 @@ def _film(instances: Sequence[Instance], reports: Sequence[Report]) -> Instance 
 
 
 def _notices(session: Session, study: Study, instances: Sequence[Instance]) -> list[str]:
-    patients = {each.patient_key for each in instances if each.patient_key}
+    patients = {each.patient_key for each in instances}  # one without an ID counts, as it does for the worker
     said = [_TWO_PATIENTS] if len(patients) > 1 else []
     if study.images_removed_at is not None:
         said.append(f"The images were removed on {study.images_removed_at:%Y-%m-%d}: the timeline says why.")

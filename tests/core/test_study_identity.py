@@ -44,7 +44,9 @@ def request(**elements: str) -> Sequence:
 def test_an_image_names_its_order_and_its_patient(
     elements: dict[str, Any], identity: tuple[str, str, str, str], tmp_path: Path
 ) -> None:
-    assert read_identity(write_dx(tmp_path / "film.dcm", **elements)) == StudyIdentity(*identity)
+    assert read_identity(write_dx(tmp_path / "film.dcm", **elements)) == StudyIdentity(
+        *identity, patient_name="CANARY^PHI"
+    )
 
 
 def test_a_reason_is_read_in_its_character_set(tmp_path: Path) -> None:
@@ -67,5 +69,6 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_a_study_remembers_what_its_image_says() -> None:
     study = Study(study_instance_uid="1.2", last_received_at=NOON, created_at=NOON)
     assert patient_of(study) == ()
-    StudyIdentity("A", "P", "Hosp", "").remember(study)
+    StudyIdentity("A", "P", "Hosp", "", "CANARY^PHI").remember(study)
     assert (study.accession_number, patient_of(study)) == ("A", (Identifier.of("P", "HOSP"),))
+    assert (study.patient_name, study.patient_name_folded) == ("CANARY^PHI", "canary phi")

@@ -8,7 +8,7 @@ from films import write_dx
 from rows import add_study, all_of, receive
 
 from dicom_node.database import Sessions
-from dicom_node.demographics import fold, note_names, read_demographics, shown_name
+from dicom_node.demographics import fold, note_name, note_names, read_demographics, shown_name
 from dicom_node.errors import InvalidHeader, StorageAway
 from dicom_node.models import Study
 from dicom_node.receive.intake import Receiver
@@ -66,6 +66,27 @@ def test_names_are_noted_once_for_every_study(sessions: Sessions, tmp_path: Path
     assert note_names(receiver.sessions, store) is False
     assert [each.patient_name for each in all_of(sessions, Study)] == ["CANARY^PHI", "", ""]
     assert [each.patient_name_folded for each in all_of(sessions, Study)] == ["canary phi", "", ""]
+
+
+def test_a_name_that_was_remembered_meanwhile_stays(sqlite_sessions: Sessions, tmp_path: Path) -> None:
+    store = Remembering(tmp_path / "instances", sqlite_sessions)
+    with sqlite_sessions.begin() as session:
+        receive(session, store)
+    note_names(sqlite_sessions, store)
+    assert [each.patient_name for each in all_of(sqlite_sessions, Study)] == ["CANARY^Drafted"]
+
+
+class Remembering(InstanceStore):
+    """A store of whose study a draft is made in the moment when a file is read."""
+
+    def __init__(self, root: Path, sessions: Sessions) -> None:
+        super().__init__(root)
+        self._sessions = sessions
+
+    def open(self, path: str) -> Path:
+        with self._sessions.begin() as session:
+            note_name(session.get_one(Study, 1), "CANARY^Drafted")
+        return super().open(path)
 
 
 def test_a_folder_that_is_away_is_waited_for(sqlite_sessions: Sessions, tmp_path: Path) -> None:

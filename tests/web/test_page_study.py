@@ -14,9 +14,11 @@ from rows import add_delivery, add_job, add_report, add_study, all_of, receive
 from waiting import in_threads
 
 from dicom_node.config import Settings
+from dicom_node.demographics import note_names
 from dicom_node.models import Delivery, Job, Report, Study
 from dicom_node.receive.intake import Receiver
 from dicom_node.states import DeliveryState, JobState, StudyState
+from dicom_node.study_identity import StudyIdentity
 from dicom_node.web import study_page
 
 
@@ -41,6 +43,25 @@ def test_the_page_shows_whose_study_it_is_where_it_is_and_what_the_draft_says(pa
     for words in ("SYNTHETIC TEST MODEL", "Preliminary, not reviewed", "Check: It states a size.", "pacs 0000"):
         assert words in shown
     assert "the RIS said: no such order" in shown
+
+
+def test_name_and_number_above_the_film_are_the_films(page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        receive(session, node.store, PatientName="CANARY^First", PatientID="CANARY-1", PixelData=None)
+        film = receive(session, node.store, PatientName="CANARY^Second", PatientID="CANARY-2", SOPInstanceUID="1.2.3")
+    note_names(node.sessions, node.store)
+    browser = logged_in(page)
+    assert _patient_in(browser.get("/studies/1").text) == ("CANARY, Second", "CANARY-2")
+    (node.store.root / film.path).unlink()
+    with node.sessions.begin() as session:
+        StudyIdentity("", "CANARY-3", "", "", "CANARY^Third").remember(session.get_one(Study, 1))
+    assert _patient_in(browser.get("/studies/1").text) == ("CANARY, Third", "CANARY-3")
+
+
+def _patient_in(page: str) -> tuple[str, str]:
+    """The name and the patient ID."""
+    (found,) = re.findall(r"<h1><bdi>(.*?)</bdi>.*?<dt>ID</dt><dd><bdi>(.*?)</bdi>", page, re.DOTALL)
+    return found
 
 
 @pytest.mark.usefixtures("drafted")
@@ -241,10 +262,11 @@ def test_what_renews_itself_is_audited_when_it_shows_something(page: int, settin
     assert audited_when(settings, '"110123"').count('"110103"') == 2
 
 
-def test_images_of_two_patients_are_told(page: int, node: Receiver) -> None:
+@pytest.mark.parametrize("patient_id", ["CANARY-OTHER", ""])
+def test_images_of_two_patients_are_told(patient_id: str, page: int, node: Receiver) -> None:
     with node.sessions.begin() as session:
         receive(session, node.store)
-        receive(session, node.store, PatientID="CANARY-OTHER", SOPInstanceUID="1.2.3")
+        receive(session, node.store, PatientID=patient_id, SOPInstanceUID="1.2.3")
     assert "The images of this study name more than one patient." in logged_in(page).get("/studies/1").text
 
 
