@@ -61,7 +61,7 @@ def view_study(session: Session, study: Study) -> StudyView:
         current_job(session, study.id or 0),
         reports_of(session, study),
     )
-    drafts = [_draft(session, report) for report in reversed(reports)]
+    drafts, film = [_draft(session, report) for report in reversed(reports)], _film(instances, reports)
     status = study_status(session, study)
     failed = select(Job.id).where(Job.study_id == study.id, needs_person(Job))  # also of an older revision
     return StudyView(
@@ -71,8 +71,8 @@ def view_study(session: Session, study: Study) -> StudyView:
         drafts,
         read_signed(session, study),
         timeline(session, study),
-        _film(instances, reports),
-        _notices(session, study, instances),
+        film,
+        [*_of_other_film(film, reports), *_notices(session, study, instances)],
         _resendable(session, study),
         word_for_failures(failures_of(session, study.id or 0)),
         may_retry=status.where in (JobState.FAILED, SEEN, JobState.SKIPPED),
@@ -132,6 +132,14 @@ def _film(instances: Sequence[Instance], reports: Sequence[Report]) -> Instance 
     here = [each for each in instances if each.removed_at is None]
     drafted = (each for each in here if reports and each.id == reports[-1].instance_id)
     return next(drafted, next((each for each in here if each.has_pixels), None))
+
+
+def _of_other_film(film: Instance | None, reports: Sequence[Report]) -> list[str]:
+    """A notice where the film that is shown is not the one that was drafted last."""
+    if film is None or not reports or film.id == reports[-1].instance_id:
+        return []
+    drafted = reports[-1].instance_id
+    return [f"The film shown is object {film.id}. The newest draft is of object {drafted}, which is not here any more."]
 
 
 def _notices(session: Session, study: Study, instances: Sequence[Instance]) -> list[str]:

@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from crowd import Crowd
-from doubles import FrozenClock
+from doubles import NOON, FrozenClock
 from drafted_study import add_drafted
 from page_browser import audited_when, logged_in
 from PIL import Image
@@ -15,7 +15,7 @@ from waiting import in_threads
 
 from dicom_node.config import Settings
 from dicom_node.demographics import note_names
-from dicom_node.models import Delivery, Job, Report, Study
+from dicom_node.models import Delivery, Instance, Job, Report, Study
 from dicom_node.receive.intake import Receiver
 from dicom_node.states import DeliveryState, JobState, StudyState
 from dicom_node.study_identity import StudyIdentity
@@ -107,6 +107,23 @@ def test_a_film_that_is_gone_leaves_the_page_as_it_is(page: int, node: Receiver)
     browser = logged_in(page)
     assert "The <mark>lungs</mark> are clear." in browser.get("/studies/1").text
     assert browser.get("/studies/1/films/1.png").status == 422
+
+
+@pytest.mark.usefixtures("drafted")
+def test_a_film_that_is_not_the_one_of_the_draft_is_said_to_be_another(page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        receive(session, node.store, SOPInstanceUID="1.2.3", ViewPosition="LL")
+    browser = logged_in(page)
+    shown = browser.get("/studies/1").text
+    assert "Draft 1 of object 1 " in shown
+    assert "A preview of object 1:" in shown
+    assert "The film shown is object" not in shown
+    with node.sessions.begin() as session:
+        session.get_one(Instance, 1).removed_at = NOON
+    shown = browser.get("/studies/1").text
+    assert "Draft 1 of object 1 " in shown
+    assert "A preview of object 2:" in shown
+    assert "The film shown is object 2. The newest draft is of object 1, which is not here any more." in shown
 
 
 @pytest.mark.usefixtures("drafted")
@@ -211,7 +228,7 @@ def _listed(page: str) -> list[str]:
 def test_a_draft_that_was_not_shown_is_not_withdrawn(state: JobState, page: int, node: Receiver) -> None:
     browser = logged_in(page, "operator")
     asked = browser.get("/studies/1/withdraw")
-    assert _listed(asked.text) == ["Draft 1"]
+    assert _listed(asked.text) == ["Draft 1 of object 1"]
     assert "The lungs are clear." in asked.text
     with node.sessions.begin() as session:
         job = add_job(session, session.get_one(Study, 1), state=state, revision=2)
@@ -222,7 +239,11 @@ def test_a_draft_that_was_not_shown_is_not_withdrawn(state: JobState, page: int,
         assert (refused.status, "the study has changed, look again" in refused.text) == (409, True)
     assert all(each.withdrawn_at is None for each in all_of(node.sessions, Report))
     anew = browser.get("/studies/1/withdraw")
-    both = ["Draft 2", "Draft 1"] if state == JobState.DONE else ["Draft 1", "The draft that is under way"]
+    both = (
+        ["Draft 2 of object 2", "Draft 1 of object 1"]
+        if state == JobState.DONE
+        else ["Draft 1 of object 1", "The draft that is under way"]
+    )
     assert _listed(anew.text) == both
     assert browser.post("/studies/1/withdraw", csrf=anew.csrf, seen=anew.seen, reason="both").status == 200
     assert all(each.withdrawn_at for each in all_of(node.sessions, Report))
