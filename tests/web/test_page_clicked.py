@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from browsers import PASSWORD, log_in, tab
+from doubles import NOON
 from identity_providers import oidc_of
 from page_browser import page_of
 from playwright.sync_api import Browser, expect
@@ -12,7 +13,8 @@ from rows import receive
 
 from dicom_node.access.users import admit, find_user
 from dicom_node.config import Settings
-from dicom_node.models import Access
+from dicom_node.lifecycle import note
+from dicom_node.models import Access, Study
 from dicom_node.receive.intake import Receiver
 
 OTHER = "another long password"
@@ -75,6 +77,53 @@ def test_an_admin_lets_in_changes_a_password_and_shuts_out(url: str, chromium: B
             expect(row).to_contain_text("disabled")
             berta.reload()
             expect(berta.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_who_is_at_a_button_or_link_stays_there_when_the_page_renews_itself(
+    busy_page: int, node: Receiver, chromium: Browser
+) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}", "operator") as page:
+        for number, path in enumerate(("/", "/studies/1")):
+            page.goto(path)
+            places = page.locator("#live :is(a, button)")
+            assert places.count() > 3
+            names = [place.inner_text() for place in places.all() if not place.get_attribute("id")]
+            assert names == [], "what has no id loses the focus"
+            places.last.focus()
+            with node.sessions.begin() as session:
+                note(session, session.get_one(Study, 1), NOON, f"change {number}")
+            with page.expect_response(lambda answer: "?" in answer.url and answer.status == 200):
+                pass
+            expect(places.last).to_be_focused()
+
+
+def test_a_film_is_loaded_once_and_stays_while_the_page_renews_itself(
+    busy_page: int, node: Receiver, chromium: Browser
+) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}", "viewer") as page:
+        loaded: list[str] = []
+        page.on("request", lambda asked: loaded.append(asked.url) if asked.url.endswith(".png") else None)
+        page.goto("/studies/1")
+        film = page.get_by_alt_text("Preview of object 1", exact=True)
+        expect(film).not_to_have_js_property("naturalWidth", 0)
+        page.locator(".attended img").scroll_into_view_if_needed()
+        expect(page.locator(".attended img")).not_to_have_js_property("naturalWidth", 0)
+        with node.sessions.begin() as session:
+            note(session, session.get_one(Study, 1), NOON, "something else")
+        expect(page.locator(".timeline")).to_contain_text("something else")
+        expect(film).not_to_have_js_property("naturalWidth", 0)
+        assert len(loaded) == 2
+
+
+def test_a_film_that_cannot_be_shown_says_so_in_its_place(url: str, node: Receiver, chromium: Browser) -> None:
+    with node.sessions.begin() as session:
+        receive(session, node.store, NumberOfFrames=2)
+    context = chromium.new_context(base_url=url)
+    page = context.new_page()  # whose console may complain
+    log_in(page, "viewer")
+    page.goto("/studies/1")
+    expect(page.get_by_alt_text("The film cannot be shown here: it is no single grey-scale image")).to_be_visible()
+    context.close()
 
 
 @pytest.fixture
