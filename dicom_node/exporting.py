@@ -80,7 +80,8 @@ def export_study(settings: Settings, sessions: Sessions, study_id: int, folder: 
         raise Permanent(f"{folder} is there already, and nothing is overwritten")
     with sessions() as session:
         content = _read(session, study_id)
-    _tell_audit(settings, content.study, clock)
+    with audited(settings, clock) as trail:
+        trail.exported(who_runs_this(), content.study.study_instance_uid, content.study.patient_id)
     with _all_or_nothing(folder) as part:
         manifest = Manifest(study_id, clock().isoformat())
         source = _Source(sessions, InstanceStore(settings.instances_dir))
@@ -194,8 +195,3 @@ def _read_durably(file: Path) -> bytes:
     with file.open("rb") as content:
         os.fsync(content.fileno())
         return content.read()
-
-
-def _tell_audit(settings: Settings, study: Study, clock: Clock) -> None:
-    with audited(settings, clock) as trail:
-        trail.exported(who_runs_this(), study.study_instance_uid, study.patient_id)

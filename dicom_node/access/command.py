@@ -17,6 +17,7 @@ from dicom_node.access.users import (
     has_password_elsewhere,
     list_users,
 )
+from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import AsJson, print_json, say, show
 from dicom_node.config import Settings
@@ -33,11 +34,11 @@ def add(
     role: Annotated[Access, typer.Option(help="viewer looks, operator also retries and withdraws, admin all.")],
 ) -> None:
     """Let somebody in, or in again. The password is asked for; without a terminal it is a line of standard input."""
-    with _session() as session:
+    with _session(Settings()) as session:
         password = "" if has_password_elsewhere(session, name) else None
     if password is None:
         password = _ask_password()
-    with _session() as session:
+    with _changing(name) as session:
         user = add_user(session, name, role, password, utc_now())
     say(f"{user.name} may come in as {user.access}.")
 
@@ -45,7 +46,7 @@ def add(
 @app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """Show who may come in."""
-    with _session() as session:
+    with _session(Settings()) as session:
         found = [_user(user) for user in list_users(session)]
     if as_json:
         print_json(found)
@@ -59,7 +60,7 @@ def list_all(as_json: AsJson = False) -> None:
 @app.command()
 def disable(name: Name) -> None:
     """Shut somebody out, at once; `users add` lets the person in again."""
-    with _session() as session:
+    with _changing(name) as session:
         disable_user(session, find_user(session, name), utc_now())
     say("Shut out, and logged out everywhere.")
 
@@ -68,7 +69,7 @@ def disable(name: Name) -> None:
 def password(name: Name) -> None:
     """Give somebody a new password; whoever is logged in by the old one is logged out."""
     chosen = _ask_password()
-    with _session() as session:
+    with _changing(name) as session:
         change_password(session, find_user(session, name), chosen)
     say("The password is changed.")
 
@@ -90,9 +91,19 @@ def _ask_password() -> str:
 
 
 @contextmanager
-def _session() -> Iterator[Session]:
+def _session(settings: Settings) -> Iterator[Session]:
     """One transaction."""
-    with opened(Settings()) as engine:
+    with opened(settings) as engine:
         require_current_schema(engine)
         with Sessions(engine).begin() as session:
             yield session
+
+
+@contextmanager
+def _changing(name: str) -> Iterator[Session]:
+    """One transaction that changes who may come in. The audit trail has it before it counts."""
+    settings = Settings()
+    with _session(settings) as session:
+        yield session
+        with audited(settings, utc_now) as trail:
+            trail.changed_user(who_runs_this(), name)

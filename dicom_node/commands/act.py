@@ -1,13 +1,18 @@
 """Commands of an operator: what is stuck goes on, what is wrong is taken back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from sqlmodel import Session
 
+from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import StudyNumber, opened_rows, say
 from dicom_node.config import Settings
 from dicom_node.failures import acknowledge as acknowledge_failure
+from dicom_node.models import Study
 from dicom_node.operator import resend as resend_draft
 from dicom_node.operator import retry as retry_study
 from dicom_node.withdrawal import withdraw as withdraw_drafts
@@ -15,8 +20,8 @@ from dicom_node.withdrawal import withdraw as withdraw_drafts
 
 def retry(study: StudyNumber) -> None:
     """Try a failed or skipped study again; a failed delivery resends the same bytes."""
-    with opened_rows(Settings()) as sessions, sessions.begin() as session:
-        what = retry_study(session, study, utc_now())
+    with _operating(Settings(), study) as (session, by):
+        what = retry_study(session, study, utc_now(), by=by)
     say(f"study {study}: {what}")
 
 
@@ -25,15 +30,15 @@ def resend(
     destination: Annotated[str, typer.Argument(help="The name of a PACS or RIS in the settings.")],
 ) -> None:
     """Send the newest draft of a study to one destination now, as the same bytes, also if it has it."""
-    with opened_rows(Settings()) as sessions, sessions.begin() as session:
-        what = resend_draft(session, study, destination, utc_now())
+    with _operating(Settings(), study) as (session, by):
+        what = resend_draft(session, study, destination, utc_now(), by=by)
     say(f"study {study}: {what}")
 
 
 def acknowledge(study: StudyNumber) -> None:
     """Take a failed study off the list of those that need a person; it stays failed, and in its timeline."""
-    with opened_rows(Settings()) as sessions, sessions.begin() as session:
-        what = acknowledge_failure(session, study, utc_now())
+    with _operating(Settings(), study) as (session, by):
+        what = acknowledge_failure(session, study, utc_now(), by=by)
     say(f"study {study}: {what}")
 
 
@@ -43,7 +48,18 @@ def withdraw(
 ) -> None:
     """Withdraw the drafts of a study: what is pending stops, PACS and RIS that take it are told not to use them."""
     settings = Settings()
-    with opened_rows(settings) as sessions, sessions.begin() as session:
-        sentences = withdraw_drafts(session, settings, study, reason, utc_now())
+    with _operating(settings, study) as (session, by):
+        sentences = withdraw_drafts(session, settings, study, reason, utc_now(), by=by)
     for sentence in sentences:
         say(f"study {study}: {sentence}")
+
+
+@contextmanager
+def _operating(settings: Settings, study_id: int) -> Iterator[tuple[Session, str]]:
+    """One transaction, and who runs the command. The audit trail has what was done before it counts."""
+    person = who_runs_this()
+    with opened_rows(settings) as sessions, sessions.begin() as session:
+        yield session, person.name
+        study = session.get_one(Study, study_id)
+        with audited(settings, utc_now) as trail:
+            trail.accessed(person, study.study_instance_uid, study.patient_id, is_change=True)

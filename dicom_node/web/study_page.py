@@ -15,6 +15,7 @@ from dicom_node.web.page import Page
 from dicom_node.web.payloads import payload_text
 from dicom_node.web.pictures import attended_png, film_png
 from dicom_node.web.refused import PageRefused
+from dicom_node.web.renewals import Renewals
 from dicom_node.web.study_rows import delivery_of, instance_of, report_of, visit_study
 from dicom_node.web.study_view import StudyView, view_study
 from dicom_node.web.worklist import newest_change
@@ -25,7 +26,7 @@ _MOST_DRAWN = 2  # pictures at once: a dozen large films being decoded fill the 
 
 def make_router(page: Page) -> APIRouter:
     router = APIRouter(prefix="/studies/{study_id:int}")
-    threads = CapacityLimiter(_MOST_DRAWN)
+    threads, renewals = CapacityLimiter(_MOST_DRAWN), Renewals()
 
     @router.get("")
     def show(study_id: int, request: Request, change: str = "") -> Response:
@@ -34,7 +35,8 @@ def make_router(page: Page) -> APIRouter:
             newest = newest_change(session)
             if newest == change:
                 return Response(status_code=NOTHING_NEW)
-            view = view_study(session, visit_study(page, session, visitor, study_id))
+            is_to_audit = renewals.is_to_audit(request, visitor, str(study_id))
+            view = view_study(session, visit_study(page, session, visitor, study_id, is_to_audit=is_to_audit))
         name = "_study.html" if "hx-request" in request.headers else "study.html"
         said = {"visitor": visitor, "change": newest, "view": view, "facts": _facts(page, view)}
         return page.templates.render(name, said)

@@ -13,10 +13,22 @@ _LARGEST_ID = 2**31 - 1  # of PostgreSQL's integer
 Row = TypeVar("Row", bound=SQLModel)
 
 
-def visit_study(page: Page, session: Session, visitor: Visitor, study_id: int, *, is_change: bool = False) -> Study:
-    """The study, when the audit trail knows who looks at it. Raises PageRefused where there is none."""
+def visit_study(
+    page: Page,
+    session: Session,
+    visitor: Visitor,
+    study_id: int,
+    *,
+    is_change: bool = False,
+    is_to_audit: bool = True,
+) -> Study:
+    """The study, when the audit trail knows who looks at it. Raises PageRefused where there is none.
+
+    is_to_audit: or it was told a short while ago.
+    """
     study = _row(session, Study, study_id)
-    page.trail.accessed(visitor.person, study.study_instance_uid, study.patient_id, is_change=is_change)
+    if is_to_audit:
+        page.trail.accessed(visitor.person, study.study_instance_uid, study.patient_id, is_change=is_change)
     return study
 
 

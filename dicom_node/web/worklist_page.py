@@ -7,15 +7,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicom_node.receive.rate_limit import RateLimit
-from dicom_node.web.door import Visitor
 from dicom_node.web.page import Page
 from dicom_node.web.refused import PageRefused
+from dicom_node.web.renewals import Renewals
 from dicom_node.web.worklist import FILTERS, Wanted, newest_change, read_worklist
 
 NOTHING_NEW = 204  # htmx leaves the page as it is
 _MOST_AT_ONCE = 4  # lists: the database looks at many studies for each
-_AUDIT_RENEWALS_EVERY_S = 1800  # of one list that one person goes on looking at, about
 
 
 def make_router(page: Page) -> APIRouter:
@@ -38,7 +36,7 @@ class _Lists:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._renewals = RateLimit(1 / _AUDIT_RENEWALS_EVERY_S, burst=1)
+        self._renewals = Renewals()
 
     def show(self, request: Request, *, where: str, words: str, number: int, change: str) -> Response:
         visitor, wanted = self._page.door.visitor(request), _wanted(where, words, number)
@@ -47,17 +45,11 @@ class _Lists:
             if newest == change:
                 return Response(status_code=NOTHING_NEW)
             found = read_worklist(session, wanted)
-        renews = "hx-request" in request.headers
-        self._audit(visitor, wanted, renews=renews)
-        name = "_worklist.html" if renews else "worklist.html"
+        if self._renewals.is_to_audit(request, visitor, f"{wanted.filter} {wanted.page} {wanted.words}"):
+            self._page.trail.searched(visitor.person, wanted.words)
+        name = "_worklist.html" if "hx-request" in request.headers else "worklist.html"
         said = {"visitor": visitor, "wanted": wanted, "found": found, "change": newest, "filters": FILTERS}
         return self._page.templates.render(name, said)
-
-    def _audit(self, visitor: Visitor, wanted: Wanted, *, renews: bool) -> None:
-        """A page that renews itself goes on showing what was audited; but whoever asks can say that it is one."""
-        is_due = self._renewals.allows(f"{visitor.person.name} {wanted.filter} {wanted.page} {wanted.words}")
-        if is_due or not renews:
-            self._page.trail.searched(visitor.person, wanted.words)
 
 
 def _wanted(where: str, words: str, number: int) -> Wanted:

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from doubles import NOON, FrozenClock
 from rich.console import Console
-from rows import add_commitment, add_delivery, add_job, add_report, add_study, only, receive
+from rows import add_commitment, add_delivery, add_job, add_report, add_study, all_of, only, receive
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 from typer.testing import CliRunner, Result
 
+from dicom_node.audit import who_runs_this
 from dicom_node.cli import app
 from dicom_node.clock import utc_now
 from dicom_node.commands import live
@@ -26,7 +27,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
 from dicom_node.exporting import export_study
-from dicom_node.models import Heartbeat, Instance, Study
+from dicom_node.models import Heartbeat, Instance, Study, Transition
 from dicom_node.storage import InstanceStore, StoredFile
 
 Run = Callable[..., Result]
@@ -91,6 +92,30 @@ def test_health_comes_as_json_and_by_exit_status(run: Run, sqlite_sessions: Sess
     assert (asked.exit_code, found["is_well"], found["roles"][0]["role"]) == (1, False, "scp")
     assert found["roles"][0]["is_well"]
     assert any(each.startswith("worker: does not run") for each in found["absent"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["retry", "1"], "asked to resend"),
+        (["resend", "1", "pacs"], "asked to send it to pacs"),
+        (["acknowledge", "1"], "seen by"),
+        (["withdraw", "1", "--reason", "wrong side"], "withdrew its drafts: wrong side"),
+    ],
+)
+def test_who_acts_on_a_study_by_a_command_is_in_its_timeline_and_in_the_audit_trail(
+    arguments: list[str], words: str, run: Run, settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    with sqlite_sessions.begin() as session:
+        report = add_report(session, add_job(session, add_study(session, patient_id="P1"), state="failed"))
+        add_delivery(session, report, state="failed", payload=b"DICM")
+    assert run(*arguments).exit_code == 0
+    name = who_runs_this().name
+    moves = [each.reason for each in all_of(sqlite_sessions, Transition)]
+    assert any(words in each and name in each for each in moves)
+    trail = "".join(each.read_text() for each in settings.audit_dir.iterdir())
+    (told,) = (line for line in trail.splitlines() if '"110103"' in line)
+    assert all(each in told for each in ('EventActionCode="U"', f'UserID="{name}"', 'ParticipantObjectID="P1"'))
 
 
 def test_users_come_as_json(run: Run, sqlite_sessions: Sessions) -> None:

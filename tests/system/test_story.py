@@ -175,10 +175,10 @@ def _check_story(story: str) -> None:
         "inferring → reported",
         "delivered → committed",
         f"inferring → skipped ({UNCHANGED}",
-        "an operator withdrew its drafts: another patient's film",
+        "withdrew its drafts: another patient's film",
         "complete → receiving (an image came late)",
         "delivered → committed",
         f"({CLOSED})",
         "ADT^A40: the RIS merged its patient into another",
-        "an operator withdrew its drafts: its patient's film after all, but cut off",
+        "withdrew its drafts: its patient's film after all, but cut off",
     )

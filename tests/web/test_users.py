@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from dicom_node.access import logins, users
 from dicom_node.access.passwords import hash_password, is_password
+from dicom_node.audit import who_runs_this
 from dicom_node.cli import app
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -139,12 +140,17 @@ def run(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
     return lambda *words, line="": CliRunner().invoke(app, ["users", *words], input=line)
 
 
-def test_the_command_line_adds_lists_changes_and_disables(run: Callable[..., Result], sessions: Sessions) -> None:
+def test_the_command_line_adds_lists_changes_and_disables(
+    run: Callable[..., Result], sessions: Sessions, settings: Settings
+) -> None:
     assert run("add", "Anna", "--role", "admin", line=f"{PASSWORD}\n").exit_code == 0
     assert run("add", "ben", "--role", "viewer", line=f"{PASSWORD}\r\n").exit_code == 0
     assert run("password", "ben", line="another good one\n").exit_code == 0
     assert run("disable", "ben").exit_code == 0
     listed = run("list").stdout
+    trail = "".join(each.read_text() for each in settings.audit_dir.iterdir())
+    assert trail.count('"110137"') == trail.count(f'UserID="{who_runs_this().name}"') == 4
+    assert trail.count('ParticipantObjectID="ben"') == 3
     assert "anna" in listed
     assert "viewer" in listed
     anna, ben = all_of(sessions, User)
