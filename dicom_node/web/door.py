@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from dicom_node.access.logins import LONGEST, find_login, find_person, is_note_due, log_in, log_out, note_active
 from dicom_node.access.passwords import is_password
+from dicom_node.access.users import checked_name
 from dicom_node.addresses import household_of
 from dicom_node.audit import AuditTrail
 from dicom_node.audit_messages import LOGIN, LOGOUT, Person
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.errors import Permanent
 from dicom_node.models import Access
 from dicom_node.receive.rate_limit import RateLimit
 from dicom_node.web.caller import caller_of
@@ -89,7 +91,7 @@ class Door:
         """What the cookie is to hold. Raises PageRefused for a wrong password, and after too many."""
         person = self.person(request, name.strip()[:64])
         self.require_calm(request)
-        if not self._tries_of_name.allows(f"{household_of(person.address)} {person.name.casefold()}"):
+        if not self._tries_of_name.allows(f"{household_of(person.address)} {_one_name(name)}"):
             raise PageRefused(429, _TOO_MANY)
         with self._sessions() as session:
             user = find_person(session, name)
@@ -166,6 +168,14 @@ class Door:
     def _named(self, name: str, request: Request) -> str:
         """Over TLS browsers hold what `__Host-` promises: no other host set it (RFC 6265bis 4.1.3.2)."""
         return f"__Host-{name}" if is_encrypted(self._settings, request) else name
+
+
+def _one_name(name: str) -> str:
+    """However it is written. All that is no name counts as one: it cannot be a user's."""
+    try:
+        return checked_name(name)
+    except Permanent:
+        return ""
 
 
 def new_token() -> str:

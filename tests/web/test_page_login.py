@@ -90,6 +90,23 @@ def test_who_tries_too_often_has_to_wait_and_others_need_not(
         assert Browser(page).log_in("operator").status == 200
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("viewer", "Viewer", "\N{FULLWIDTH LATIN SMALL LETTER V}iewer", " viewe\N{FULLWIDTH LATIN SMALL LETTER R}"),
+        ("no name", "none either!", "", "x" * 65),
+    ],
+)
+def test_a_name_is_tried_as_often_however_it_is_written(
+    names: tuple[str, ...], settings: Settings, node: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "RateLimit", partial(RateLimit, timer=lambda: 0.0))
+    with page_of(settings, node) as page:
+        guesser = Browser(page)
+        statuses = [guesser.log_in(name, "a guess too many").status for name in (*names, *names, *names)]
+    assert statuses == [403] * 10 + [429] * 2
+
+
 def test_who_does_nothing_is_logged_out(page: int, settings: Settings, clock: FrozenClock) -> None:
     browser = logged_in(page)
     for _ in range(3):
