@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 from fastapi import FastAPI
+from starlette.convertors import register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -23,6 +24,7 @@ from dicom_node.web import (
 from dicom_node.web.page import Page
 from dicom_node.web.privacy import GuardedAnswers
 from dicom_node.web.refused import REQUEST_TIMEOUT, LoginWanted, PageRefused
+from dicom_node.web.study_rows import RowNumber
 
 _PAGES = (
     login_page,
@@ -42,6 +44,7 @@ _PAGES = (
 def add_to(app: FastAPI, page: Page) -> None:
     """Everything that a browser sees of the node."""
     page.first_admin.announce()
+    register_url_convertor("row", RowNumber())
     for module in _PAGES:
         app.include_router(module.make_router(page))
     app.mount("/static", StaticFiles(directory=str(files("dicom_node.web") / "static")))

@@ -25,7 +25,7 @@ _MOST_DRAWN = 2  # pictures at once: a dozen large films being decoded fill the 
 
 
 def make_router(page: Page) -> APIRouter:
-    router = APIRouter(prefix="/studies/{study_id:int}")
+    router = APIRouter(prefix="/studies/{study_id:row}")
     threads, renewals = CapacityLimiter(_MOST_DRAWN), Renewals()
 
     @router.get("")
@@ -41,16 +41,16 @@ def make_router(page: Page) -> APIRouter:
         said = {"visitor": visitor, "change": newest, "view": view, "facts": _facts(page, view)}
         return page.templates.render(name, said)
 
-    @router.get("/films/{instance_id:int}.png")
+    @router.get("/films/{instance_id:row}.png")
     async def film(study_id: int, instance_id: int, request: Request) -> Response:
         return await to_thread.run_sync(partial(_film, page, request, study_id, instance_id), limiter=threads)
 
-    @router.get("/drafts/{report_id:int}/attention/{number:int}.png")
+    @router.get("/drafts/{report_id:row}/attention/{number:row}.png")
     async def attention(study_id: int, report_id: int, number: int, request: Request) -> Response:
         draw = partial(_attention, page, request, study_id, report_id=report_id, number=number)
         return await to_thread.run_sync(draw, limiter=threads)
 
-    @router.get("/deliveries/{delivery_id:int}")
+    @router.get("/deliveries/{delivery_id:row}")
     def sent(study_id: int, delivery_id: int, request: Request) -> Response:
         visitor = page.door.visitor(request)
         with page.receiver.sessions() as session:

@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from sqlmodel import Session, SQLModel
+from starlette.convertors import IntegerConvertor
 
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.web.door import Visitor
@@ -11,6 +12,12 @@ from dicom_node.web.refused import PageRefused
 
 _LARGEST_ID = 2**31 - 1  # of PostgreSQL's integer
 Row = TypeVar("Row", bound=SQLModel)
+
+
+class RowNumber(IntegerConvertor):
+    """`:row` in the address of a route. Python reads no number of more than 4,300 digits."""
+
+    regex = "[0-9]{1,20}"
 
 
 def visit_study(

@@ -28,7 +28,7 @@ Verb = Callable[[Session, Study, str, Form], object]  # the third is who asks
 
 
 def make_router(page: Page) -> APIRouter:
-    router = APIRouter(prefix="/studies/{study_id:int}")
+    router = APIRouter(prefix="/studies/{study_id:row}")
 
     async def act(request: Request, study_id: int, verb: Verb) -> Response:
         form = await read_form(request, page.door.cookie(request))
@@ -48,7 +48,7 @@ def make_router(page: Page) -> APIRouter:
             lambda session, _, by, form: acknowledge(session, study_id, now, by=by, seen=_seen(form)),
         )
 
-    @router.post("/deliveries/{delivery_id:int}/resend")
+    @router.post("/deliveries/{delivery_id:row}/resend")
     async def send_again(study_id: int, delivery_id: int, request: Request) -> Response:
         def verb(session: Session, study: Study, by: str, _: Form) -> object:
             to = delivery_of(session, study, delivery_id)

@@ -54,6 +54,6 @@ class _Lists:
 
 def _wanted(where: str, words: str, number: int) -> Wanted:
     try:
-        return Wanted(where, words, number)
+        return Wanted(where, words.replace("\0", ""), number)  # NUL: PostgreSQL has none in text
     except ValueError as error:
         raise PageRefused(404, "There is no such list.") from error

@@ -160,6 +160,11 @@ def test_a_login_that_another_site_sends_is_refused(page: int) -> None:
     assert victim.post("/login", csrf=Browser(page).get("/login").csrf, name="viewer", password=PASSWORD).status == 403
 
 
+@pytest.mark.parametrize("path", ["{}", "{}/withdraw", "1/films/{}.png", "1/drafts/1/attention/{}.png"])
+def test_a_number_that_is_too_long_to_be_read_is_none(path: str, page: int) -> None:
+    assert Browser(page).get(f"/studies/{path.format('9' * 5000)}").status == 404
+
+
 @pytest.mark.parametrize(
     "path", ["films/../../audit.png", "films/..%2f1.png", "films/-1.png", "films/1.png%00", "films/1"]
 )

@@ -203,4 +203,5 @@ def test_the_page_works_on_postgresql(settings: Settings, postgres_sessions: Ses
     with page_of(settings, node) as port:
         browser = logged_in(port)
         wait_until(lambda: browser.get("/?q=canary").text.count("CANARY, PHI") == 2, "both names are noted")
+        assert browser.get("/?q=%00canary").text.count("CANARY, PHI") == 2
         assert browser.get(f"/studies/{study}/films/{first.id}.png").content.startswith(b"\x89PNG")
