@@ -4,6 +4,7 @@ Exit statuses: 0 well; 1 a fault, told in a sentence; 2 the command was not unde
 """
 
 from tomllib import TOMLDecodeError
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -14,7 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from dicom_node import logs
 from dicom_node.access.command import app as users_app
 from dicom_node.commands import act, files, look, model, node
+from dicom_node.commands.terminal import say
 from dicom_node.errors import NodeError
+from dicom_node.product import software_version
 from dicom_node.roles import ROLES
 from dicom_node.rules.command import app as rules_app
 
@@ -22,6 +25,22 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(model.app, name="model")
 app.add_typer(rules_app, name="rules")
 app.add_typer(users_app, name="users")
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        say(software_version())
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say the release.")
+    ] = False,
+) -> None:
+    """A DICOM node that drafts the findings of chest radiographs."""
+
 
 for _command in (
     node.up,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dicom_node.config import Settings
@@ -60,7 +60,8 @@ def diagnose(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _table(found: list[Diagnosis]) -> Table:
-    table = Table("what", "", "found", "fix")
+    folded = (Column(name, overflow="fold") for name in ("found", "fix"))  # never cut: the value may be what is wrong
+    table = Table("what", "", *folded)
     for each in found:
         verdict = Text(each.verdict, style=_STYLES[each.verdict])
         table.add_row(each.what, verdict, Text(each.words), Text(each.fix))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -55,6 +56,7 @@ _console = Console(highlight=False)
 
 def run(*, keep: bool) -> int:
     """Run the demonstration; `keep` leaves everything running until Ctrl-C. Returns the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what it has started ends with it
     shutil.rmtree(_FOLDER, ignore_errors=True)
     _FOLDER.mkdir(parents=True)
     with LoopbackPacs(_FOLDER / "pacs") as pacs, LoopbackRis(_FOLDER / "ris") as ris:
@@ -133,14 +135,14 @@ def _node() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _keep_running(node: subprocess.Popen[bytes], port: int) -> None:
-    _console.print(
-        f"\nThe node listens as [bold]CXRNODE[/bold] at 127.0.0.1:{port}. Send it films:\n"
-        f"  storescu -aec CXRNODE 127.0.0.1 {port} FILE.dcm\n"
-        f"and look where they are:\n"
-        f"  {CONFIG_FILE_VARIABLE}={_CONFIG} .venv/bin/dicom-node status\n"
-        f"Ctrl-C stops it."
-    )
     try:
+        _console.print(
+            f"\nThe node listens as [bold]CXRNODE[/bold] at 127.0.0.1:{port}. Send it films:\n"
+            f"  storescu -aec CXRNODE 127.0.0.1 {port} FILE.dcm\n"
+            f"and look where they are:\n"
+            f"  {CONFIG_FILE_VARIABLE}={_CONFIG} .venv/bin/dicom-node status\n"
+            f"Ctrl-C stops it."
+        )
         node.wait()
     except KeyboardInterrupt:
         _console.print("Stopping.")

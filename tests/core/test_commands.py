@@ -28,6 +28,7 @@ from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
 from dicom_node.exporting import export_study
 from dicom_node.models import Heartbeat, Instance, Study, Transition
+from dicom_node.product import software_version
 from dicom_node.storage import InstanceStore, StoredFile
 
 Run = Callable[..., Result]
@@ -51,6 +52,10 @@ def add_delivered(sessions: Sessions, settings: Settings) -> int:
         add_delivery(session, report, state="delivered", payload=b"DICM", ack_code="0000")
         add_delivery(session, report, state="delivered", payload=b"MSH|", ack_code="AA", kind="oru", destination="ris")
         return study.id or 0
+
+
+def test_it_says_which_release_it_is(run: Run) -> None:
+    assert run("--version").stdout == f"{software_version()}\n"
 
 
 def test_status_says_in_json_where_every_study_is(run: Run, sqlite_sessions: Sessions) -> None:

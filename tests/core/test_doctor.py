@@ -22,7 +22,7 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database
 from dicom_node.doctor import command
 from dicom_node.doctor.command import diagnose
-from dicom_node.doctor.diagnosis import Diagnosis, Verdict
+from dicom_node.doctor.diagnosis import Diagnosis, Verdict, fault
 from dicom_node.models import Transition
 from dicom_node.peers import Channel, DicomDestination, DicomSource, MllpDestination, Peer, Tls
 from integration.simulators.inbox import read_receipts
@@ -301,6 +301,17 @@ def test_a_fault_is_an_exit_status_and_json_says_all(changed: Changed, capsys: p
     assert {"what", "verdict", "words", "fix"} == lines[0].keys()
     assert command.run(changed(min_free_bytes=10**18), as_json=False) == 1
     assert "make room" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_table_cuts_no_value_short(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    file = f"/etc/{'X' * 100}/authorities.pem"
+    monkeypatch.setattr(command, "diagnose", lambda _: [fault("tls", f"{file} is no certificate", "see to it")])
+    command.run(changed(), as_json=False)
+    shown = capsys.readouterr().out
+    assert (shown.count("X"), "…" in shown) == (100, False)
 
 
 def test_the_table_shows_brackets_as_they_are(changed: Changed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """What a newcomer sees first."""
 
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +27,16 @@ def test_the_demonstration_ends_with_an_sr_in_the_pacs_and_an_oru_in_the_ris(tmp
     draft = next(line for line in done.stdout.splitlines() if line.strip().startswith("Finding: "))
     assert read_findings(draft) == {(Kind.PACEMAKER, Side.RIGHT), (Kind.EFFUSION, Side.LEFT)}
     assert done.stdout.count("SYNTHETIC TEST MODEL: ") == 3  # in the timeline, the SR and the ORU
+
+
+def test_a_demonstration_that_is_told_to_end_leaves_no_node(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dicom_node", "demo", "--keep"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        said = "".join(iter(demo.stdout.readline, "Ctrl-C stops it.\n"))
+        (port,) = re.findall(r"127\.0\.0\.1:(\d+)", said)
+        socket.create_connection(("127.0.0.1", int(port)), timeout=5).close()
+        demo.terminate()
+        assert demo.wait(60) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)), timeout=5)
