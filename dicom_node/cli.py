@@ -10,12 +10,15 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from dicom_node import logs
 from dicom_node.access.command import app as users_app
 from dicom_node.commands import act, files, look, model, node
 from dicom_node.commands.terminal import say
+from dicom_node.config import Settings
+from dicom_node.database import in_words
 from dicom_node.errors import NodeError
 from dicom_node.product import software_version
 from dicom_node.roles import ROLES
@@ -86,7 +89,8 @@ def main() -> None:
     except (SettingsError, TOMLDecodeError) as error:
         _fail(f"settings cannot be read: {error}")
     except DBAPIError as error:
-        _fail(f"the database cannot be used ({type(error.orig).__name__})")
+        which = in_words(make_url(Settings().sqlalchemy_url))
+        _fail(f"the database {which} cannot be used ({type(error.orig).__name__}): `dicom-node doctor` says more")
     except ValidationError as error:
         _fail("\n".join(f"setting {'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in error.errors()))
 

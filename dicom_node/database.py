@@ -3,6 +3,7 @@
 A commit is on disk when it returns: SQLite by synchronous=FULL, PostgreSQL by its default synchronous_commit.
 """
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError
 from sqlalchemy.orm import sessionmaker
@@ -33,19 +34,24 @@ _LONG_LOG_BYTES = 6_500_000  # SQLite begins its write-ahead log anew after 1,00
 
 
 def open_database(settings: Settings) -> Engine:
-    """Open the database; the schema is not touched."""
+    """Open the database; the schema is not touched. Raises Permanent if the folder of SQLite's file cannot be made."""
     url = settings.sqlalchemy_url
     if not url.startswith("sqlite"):
         engine = create_engine(url, pool_pre_ping=True, **_POOL)
         event.listen(engine, "connect", _prepare_postgresql)
         return engine
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _make_folder(settings.data_dir.absolute())
     # The connection used last comes first: it remembers the file's pages for as long as no other writes.
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_use_lifo=True, **_POOL)
     _keep_from_others(Path(engine.url.database or ""))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def in_words(url: URL) -> str:
+    """Which database that is: SQLite's file, or the URL without its password."""
+    return url.database or "" if url.drivername == "sqlite" else url.render_as_string()
 
 
 @contextmanager
@@ -127,7 +133,8 @@ def require_current_schema(engine: Engine) -> None:
     if found is not None and found > SCHEMA_REVISION:
         raise Permanent(_newer(found))
     if found != SCHEMA_REVISION:
-        words = f"database schema is at revision {found}, expected {SCHEMA_REVISION}: run `dicom-node migrate`"
+        words = f"database schema is at revision {found}, expected {SCHEMA_REVISION}: "
+        words += "run `dicom-node migrate`; `dicom-node up` migrates by itself"
         raise Permanent(words)
 
 
@@ -161,6 +168,14 @@ def _alembic(connection: Connection) -> "Config":
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     return config
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = f"give uid {os.getuid()} the right, or set data_dir to another folder"
+        raise Permanent(f"data_dir {folder} cannot be made ({error.strerror}): {fix}") from error
 
 
 def _keep_from_others(file: Path) -> None:

@@ -1,17 +1,18 @@
 """Checks of what the node keeps its rows in and rings by: database, broker, clock."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Engine, text
+from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, func, select
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, opened, require_current_schema, schema_revision
+from dicom_node.database import Sessions, in_words, opened, require_current_schema, schema_revision
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
 from dicom_node.errors import Permanent
 from dicom_node.models import Transition
@@ -34,11 +35,17 @@ def check_database(settings: Settings) -> Iterator[Diagnosis]:
             yield from _clock(engine)
     except Permanent as error:
         words, _, fix = str(error).partition(": ")
-        yield fault(what, words, f"{fix}; `dicom-node up` migrates by itself")
+        yield fault(what, words, fix)
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        words = f"cannot be used ({type(cause).__name__})"
-        yield fault(what, words, "start it, or set database_url right: postgresql+psycopg://user:password@host/name")
+        url = make_url(settings.sqlalchemy_url)
+        yield fault(what, f"{in_words(url)} cannot be used ({type(cause).__name__})", _fix_of(url))
+
+
+def _fix_of(url: URL) -> str:
+    if url.drivername == "sqlite":
+        return f"give uid {os.getuid()} the right to write this file and its folder; if it is damaged, restore a backup"
+    return "start it, or set database_url right: postgresql+psycopg://user:password@host/name"
 
 
 def check_broker(settings: Settings) -> Iterator[Diagnosis]:

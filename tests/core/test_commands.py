@@ -148,6 +148,28 @@ def test_exit_statuses_are_well_a_fault_and_not_understood(
     assert "Traceback" not in done.stderr
 
 
+def _as_started(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`dicom-node` as a process of its own in this folder: what goes wrong is told by `main`."""
+    environment = {**os.environ, "COLUMNS": "400", "NO_COLOR": "1", **environment}
+    command = [sys.executable, "-m", "dicom_node", *arguments]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_data_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = _as_started("status", folder=tmp_path, DICOM_NODE_DATA_DIR=str(tmp_path / "file" / "node"))
+    assert done.returncode == 1
+    assert f"data_dir {tmp_path}/file/node cannot be made (Not a directory): give uid" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_cannot_be_opened_is_named(settings: Settings, tmp_path: Path) -> None:
+    (settings.data_dir / "node.sqlite").mkdir()
+    done = _as_started("status", folder=tmp_path, DICOM_NODE_DATA_DIR=str(settings.data_dir))
+    assert done.returncode == 1
+    assert f"the database {settings.data_dir}/node.sqlite cannot be used (OperationalError)" in done.stderr
+
+
 def test_the_shell_can_complete_commands(run: Run) -> None:
     assert "--install-completion" in run("--help").stdout
 

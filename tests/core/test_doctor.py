@@ -144,6 +144,12 @@ BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, st
         "cannot be used",
         "set database_url right",
     ),
+    "a database file that cannot be opened": (
+        lambda s, tmp: {"data_dir": _with_a_folder_for_a_database(tmp)},
+        "database",
+        "node.sqlite cannot be used",
+        "the right to write this file",
+    ),
     "a database of a later release": (
         lambda s, tmp: {"data_dir": _of_a_later_release(tmp)},
         "database",
@@ -194,6 +200,11 @@ BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, st
     ),
     "no destination": (lambda s, tmp: {}, "PACS", "drafts go to no PACS", "[[pacs]]"),
 }
+
+
+def _with_a_folder_for_a_database(tmp_path: Path) -> Path:
+    (tmp_path / "odd" / "node.sqlite").mkdir(parents=True)
+    return tmp_path / "odd"
 
 
 def _blocked(tmp_path: Path) -> Path:
