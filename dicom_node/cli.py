@@ -3,7 +3,6 @@
 Exit statuses: 0 well; 1 a fault, told in a sentence; 2 the command was not understood.
 """
 
-from tomllib import TOMLDecodeError
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from rich.console import Console
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from dicom_node import logs
+from dicom_node import logs, setting_faults
 from dicom_node.access.command import app as users_app
 from dicom_node.commands import act, files, look, model, node
 from dicom_node.commands.terminal import say
@@ -86,13 +85,13 @@ def main() -> None:
         app()
     except NodeError as error:
         _fail(str(error))
-    except (SettingsError, TOMLDecodeError) as error:
+    except SettingsError as error:
         _fail(f"settings cannot be read: {error}")
     except DBAPIError as error:
         which = in_words(make_url(Settings().sqlalchemy_url))
         _fail(f"the database {which} cannot be used ({type(error.orig).__name__}): `dicom-node doctor` says more")
     except ValidationError as error:
-        _fail("\n".join(f"setting {'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in error.errors()))
+        _fail(setting_faults.in_words(error))
 
 
 def _fail(sentence: str) -> None:

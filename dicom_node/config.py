@@ -5,9 +5,7 @@ underscores, lists and tables as JSON), files `dicom_node_<field>` in the folder
 the TOML file named by `DICOM_NODE_CONFIG` (default `dicom-node.toml` in the working directory).
 """
 
-import os
 from importlib.resources import files
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -18,12 +16,10 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from dicom_node.errors import Permanent
 from dicom_node.peers import (
     AeTitle,
     Alarms,
@@ -35,7 +31,9 @@ from dicom_node.peers import (
     DicomSource,
     Hl7Paths,
     HttpTls,
+    IpAddress,
     MllpDestination,
+    Network,
     Oidc,
     Peer,
     Port,
@@ -45,10 +43,9 @@ from dicom_node.peers import (
     Tls,
 )
 from dicom_node.product import DISCLAIMER
+from dicom_node.setting_sources import PREFIX, TomlFile, config_file, require_known, secrets_folder
 from dicom_node.states import DeliveryKind
 
-CONFIG_FILE_VARIABLE = "DICOM_NODE_CONFIG"
-SECRETS_FOLDER_VARIABLE = "DICOM_NODE_SECRETS"
 _DRIVERS = ("postgresql+psycopg", "sqlite")
 
 
@@ -59,7 +56,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
-        env_prefix="DICOM_NODE_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         env_ignore_empty=True,
         nested_model_default_partial_update=True,
@@ -131,7 +128,7 @@ class Settings(BaseSettings):
     http_host: str = Field(default="127.0.0.1", description="Address the HTTP port binds to.")
     http_port: Port = Field(default=8080, description="HTTP port of the page, STOW-RS and health. 0: any free port.")
     http_tls: HttpTls | None = Field(default=None, description="Speak HTTPS with these certificates.")
-    http_published_at: IPv4Address | IPv6Address | None = Field(
+    http_published_at: IpAddress | None = Field(
         default=None,
         description="In a container: the host's address at which the HTTP port is published. On a loopback address "
         "(127.0.0.1), a browser on that host may see the page over plain HTTP.",
@@ -145,12 +142,12 @@ class Settings(BaseSettings):
         default=None,
         description="Bearer token of who may ask for /metrics, 16 characters or more. None: this machine only.",
     )
-    page_plain_http: tuple[IPv4Network | IPv6Network, ...] = Field(
+    page_plain_http: tuple[Network, ...] = Field(
         default=(),
         description="Addresses that may see the page over plain HTTP (CIDR), as a proxy that speaks HTTPS to browsers. "
         "Empty: this machine only.",
     )
-    http_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+    http_proxies: tuple[Network, ...] = Field(
         default=(),
         description="Proxies before the HTTP port (CIDR) that are believed in X-Forwarded-For: the limit of tries and "
         "the audit trail go by the address that they tell. Empty: none.",
@@ -170,7 +167,7 @@ class Settings(BaseSettings):
         description="MLLP port for orders, patient updates and final reports. 0: any free port. None: none are taken.",
     )
     hl7_tls: Tls | None = Field(default=None, description="Take MLLP over TLS with these certificates.")
-    hl7_senders: tuple[IPv4Network | IPv6Network, ...] = Field(
+    hl7_senders: tuple[Network, ...] = Field(
         default=(), description="Addresses HL7 messages may come from (CIDR). Empty: this machine only."
     )
     hl7_character_set: str = Field(
@@ -359,8 +356,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        secrets = SecretsSettingsSource(settings_cls, _secrets_folder())
-        return init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, _config_file())
+        require_known(settings_cls.model_fields)
+        secrets = SecretsSettingsSource(settings_cls, secrets_folder())
+        return init_settings, env_settings, secrets, TomlFile(settings_cls, config_file())
 
 
 def _driver_of(url: SecretStr) -> str:
@@ -369,20 +367,3 @@ def _driver_of(url: SecretStr) -> str:
         return make_url(url.get_secret_value()).drivername
     except (ArgumentError, ValueError):
         return ""
-
-
-# The variables that name the file and the folder are all that is read from the environment outside pydantic.
-
-
-def _secrets_folder() -> Path | None:
-    named = os.environ.get(SECRETS_FOLDER_VARIABLE)
-    if named and not Path(named).is_dir():
-        raise Permanent(f"{SECRETS_FOLDER_VARIABLE} names {named}, expected a folder")
-    return Path(named) if named else None
-
-
-def _config_file() -> Path:
-    named = os.environ.get(CONFIG_FILE_VARIABLE)
-    if named and not Path(named).is_file():
-        raise Permanent(f"{CONFIG_FILE_VARIABLE} names {named}, expected a TOML file")
-    return Path(named or "dicom-node.toml")

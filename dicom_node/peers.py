@@ -1,8 +1,9 @@
 """The groups of settings: values and tables that `config.Settings` is made of, most of them other systems."""
 
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -21,6 +22,9 @@ AeTitle = Annotated[
     str, StringConstraints(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$", strip_whitespace=True)
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
+# Said in one sentence: pydantic would say what is wrong with either version of IP.
+IpAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(lambda value: _read_text(value, _address))]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(lambda value: _read_text(value, _network))]
 # As `openssl x509 -noout -fingerprint -sha256` writes it, with or without colons; kept as lower-case digits.
 Sha256Fingerprint = Annotated[
     str,
@@ -54,6 +58,30 @@ _MATCHED_VRS = frozenset({"AE", "AS", "CS", "DA", "LO", "PN", "SH", "TM", "UI"})
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+T = TypeVar("T")
+
+
+def _read_text(value: object, read: Callable[[str], T]) -> object:
+    return read(value) if isinstance(value, str) else value
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise ValueError("expected an address such as 10.1.0.5") from error
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        found = ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError("expected addresses such as 10.1.0.0/16, or one such as 10.1.0.5") from error
+    if ip_address(text.partition("/")[0]) != found.network_address:
+        raise ValueError(f"expected {found} for all of these, or {text.partition('/')[0]} for this one")
+    return found
 
 
 def _checked_url(url: str) -> str:
@@ -96,7 +124,7 @@ class PeerAddress(_Frozen):
 class Peer(_Frozen):
     """One calling AE title that may send to this node, and what the site vouches for on its behalf."""
 
-    addresses: tuple[IPv4Network | IPv6Network, ...] = Field(
+    addresses: tuple[Network, ...] = Field(
         default=(), description="Addresses it may come from (CIDR). Empty: any address."
     )
     certificate_sha256: tuple[Sha256Fingerprint, ...] = Field(

@@ -17,10 +17,11 @@ from pynetdicom import AE
 from rich.console import Console
 from sqlmodel import select
 
-from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database
 from dicom_node.errors import NodeError, Transient
 from dicom_node.models import Study
+from dicom_node.setting_sources import CONFIG_FILE_VARIABLE
 from dicom_node.timeline import study_status, timeline
 from integration.simulators.pacs import LoopbackPacs
 from integration.simulators.ris import LoopbackRis

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy import make_url
 
-from dicom_node.config import CONFIG_FILE_VARIABLE, SECRETS_FOLDER_VARIABLE, Settings
+from dicom_node.config import Settings
 from dicom_node.errors import Permanent
 from dicom_node.peers import DicomDestination
+from dicom_node.setting_faults import _SECRET, in_words
+from dicom_node.setting_sources import CONFIG_FILE_VARIABLE, SECRETS_FOLDER_VARIABLE
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example"}
 RIS = {"name": "ris", "host": "ris.example"}
@@ -132,6 +134,102 @@ def test_an_error_names_the_field_and_what_was_expected(field: str, value: Any, 
     assert "input_value" not in str(caught.value)
 
 
+def told(text: str, toml: Path) -> str:
+    """What the command line says of a settings' file."""
+    toml.write_text(text)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    return in_words(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[peers.CT1]\naddresses = ["10.1.0.5/16"]',
+            "setting peers.CT1.addresses.0 = '10.1.0.5/16': expected 10.1.0.0/16 for all of these, or 10.1.0.5 for",
+        ),
+        ('hl7_senders = ["ris"]', "setting hl7_senders.0 = 'ris': expected addresses such as 10.1.0.0/16, or one"),
+        ('http_published_at = "here"', "setting http_published_at = 'here': expected an address such as 10.1.0.5"),
+        ('[pacs]\nname = "pacs"', "setting pacs: expected a list of tables: [[pacs]], in double brackets"),
+        ("idle_timeot_s = 5", "setting idle_timeot_s: there is no such setting: did you mean idle_timeout_s?"),
+        (
+            '[[ris]]\nname = "r"\nhost = "h"\nversio = "2.4"',
+            "setting ris.0.versio: there is no such setting: did you mean version?",
+        ),
+        ("[completeness]\nhl7_port = 1", "setting completeness.hl7_port: a key of the top level: it stands above"),
+        ("port = 70000", "setting port = 70000: Input should be less than or equal to 65535"),
+        ('time_zone = "Berlin"', "setting time_zone = 'Berlin': expected an IANA name such as Europe/Berlin"),
+    ],
+)
+def test_an_error_tells_the_value_what_was_expected_and_the_file(text: str, words: str, toml: Path) -> None:
+    sentences = told(text, toml)
+    assert words in sentences
+    assert f"(settings were read from {toml})" in sentences
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'database_url = "CANARY"',
+        'database_passwrd = "CANARY"',
+        'metrics_token = "CANARY"',
+        '[stow_clients]\nA = "CANARY"',
+        '[[notify]]\nname = "CANARY"\nurl = 5',
+        '[notify]\nurl = "CANARY"',
+        'traces_endpoint = "https://u:CANARY@otel"',
+        '[[ris]]\ntoken = "CANARY"',
+    ],
+)
+def test_an_error_tells_no_secret(text: str, toml: Path) -> None:
+    assert "CANARY" not in told(text, toml)
+
+
+def test_no_secret_is_outside_of_those_that_are_never_told() -> None:
+    secrets = {
+        name
+        for name, field in Settings.model_fields.items()
+        for part in _parts(field.annotation)
+        if part is SecretStr or (isinstance(part, type) and issubclass(part, BaseModel) and _has_secret(part))
+    }
+    assert secrets <= _SECRET
+
+
+def _has_secret(model: type[BaseModel]) -> bool:
+    fields = [field for each in models_below(model) for field in each.model_fields.values()]
+    return any(part is SecretStr for field in fields for part in _parts(field.annotation))
+
+
+def test_a_file_that_begins_with_a_bom_is_read(toml: Path) -> None:
+    toml.write_bytes(b'\xef\xbb\xbfae_title = "SITE"\n')
+    assert Settings().ae_title == "SITE"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b'sending_facility = "Z\xfcrich"', "line 1, is not UTF-8"), (b"port = \n", "is no TOML: Invalid value")],
+)
+def test_a_file_that_cannot_be_read_is_named(content: bytes, words: str, toml: Path) -> None:
+    toml.write_bytes(content)
+    with pytest.raises(Permanent, match=words) as caught:
+        Settings()
+    assert str(toml) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["DICOM_NODE_PROT", "DICOM_NODE_TSL__KEY", "dicom_node_prot"])
+def test_a_variable_that_names_no_setting_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "CANARY")
+    with pytest.raises(Permanent, match=rf"variable {name} names no setting: did you mean (port|tls)\?") as caught:
+        Settings()
+    assert "CANARY" not in str(caught.value)
+
+
+def test_variables_that_are_empty_or_not_for_settings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DICOM_NODE_NONSENSE", "")
+    monkeypatch.setenv("DICOM_NODE_TAG", "0.1.0")
+    Settings()
+
+
 def test_an_error_names_the_place_in_a_table(toml: Path) -> None:
     toml.write_text('[[pacs]]\nname = "pacs"\nae_title = "PACS"\nhost = "pacs.example"\nport = "CANARY"\n')
     with pytest.raises(ValidationError) as caught:
@@ -169,6 +267,15 @@ def test_secrets_are_read_from_files(secrets_folder: Path) -> None:
     token = Settings().metrics_token
     assert token is not None
     assert token.get_secret_value() == "CANARY-CANARY-CANARY"
+
+
+def test_a_secret_file_that_names_no_setting_is_refused(secrets_folder: Path) -> None:
+    (secrets_folder / "grafana_password").touch()  # another program's
+    (secrets_folder / "dicom_node_metrics_token.new").touch()  # still being made
+    Settings()
+    (secrets_folder / "dicom_node_databse_password").write_text("CANARY")
+    with pytest.raises(Permanent, match=r"databse_password names no setting: did you mean database_password\?"):
+        Settings()
 
 
 def test_a_variable_goes_before_a_secret_file(secrets_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from guides import GUIDES, ROOT, compose_commands, fenced, named, node_commands,
 from typer.main import get_command
 
 from dicom_node.cli import app
-from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
+from dicom_node.config import Settings
+from dicom_node.setting_sources import CONFIG_FILE_VARIABLE
 
 EVERY_GUIDE = pytest.mark.parametrize("guide", GUIDES, ids=named)
 _VERBS = ("build", "down", "exec", "logs", "ps", "restart", "run", "up")

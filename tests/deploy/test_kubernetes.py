@@ -15,10 +15,11 @@ from doubles import FrozenClock
 from foreign import require_peer
 from prometheus_client import CollectorRegistry
 
-from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.roles import ROLES
+from dicom_node.setting_sources import CONFIG_FILE_VARIABLE
 
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
 VERSIONS = ["1.28", "1.37"]  # the oldest that deploy/kubernetes.md promises, and the newest known here

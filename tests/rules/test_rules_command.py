@@ -8,10 +8,11 @@ from films import write_dx
 from typer.testing import CliRunner
 
 from dicom_node.cli import app
-from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
+from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Verdict
 from dicom_node.errors import BadRules, InvalidHeader, Permanent
 from dicom_node.rules.doctor import check_rules
+from dicom_node.setting_sources import CONFIG_FILE_VARIABLE
 
 RULES = """
 rules:

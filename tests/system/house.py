@@ -18,9 +18,10 @@ from sqlalchemy import Engine
 from sqlmodel import select
 from waiting import free_port
 
-from dicom_node.config import CONFIG_FILE_VARIABLE, Settings
+from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database
 from dicom_node.models import Study
+from dicom_node.setting_sources import CONFIG_FILE_VARIABLE
 from dicom_node.timeline import StudyStatus, study_status
 
 REPOSITORY = Path(__file__).resolve().parents[2]
