@@ -30,6 +30,7 @@ from dicom_node.peers import (
     DicomDestination,
     DicomSource,
     Hl7Paths,
+    HomePath,
     HttpTls,
     IpAddress,
     MllpDestination,
@@ -63,7 +64,9 @@ class Settings(BaseSettings):
     )
 
     # Where things lie
-    data_dir: Path = Field(default=Path("var"), description="Folder of received images and of the embedded database.")
+    data_dir: HomePath = Field(
+        default=Path("var"), description="Folder of received images and of the embedded database."
+    )
     database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL URL (postgresql+psycopg://…). None: SQLite in data_dir."
     )
@@ -73,7 +76,7 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = Field(
         default=None, description="Redis URL of the Celery broker. None: workers look at the job table."
     )
-    model_dir: Path | None = Field(
+    model_dir: HomePath | None = Field(
         default=None,
         description="Folder of safetensors, config and tokenizer. None: the test model that ships.",
     )
@@ -182,7 +185,7 @@ class Settings(BaseSettings):
     inference_threads: int = Field(default=2, ge=1, description="Studies a worker handles at once.")
     max_job_attempts: int = Field(default=3, ge=1, description="Tries at drafting one study.")
     max_new_tokens: int = Field(default=256, ge=1, le=1024, description="Longest draft, tokens.")
-    rules_file: Path | None = Field(
+    rules_file: HomePath | None = Field(
         default=None,
         description="YAML file that says which studies are read, how urgently and for whom. None: all, and for all.",
     )

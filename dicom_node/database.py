@@ -20,6 +20,7 @@ from sqlmodel import Session
 
 from dicom_node.config import Settings
 from dicom_node.errors import Permanent
+from dicom_node.setting_sources import origin
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -130,7 +131,12 @@ def schema_revision(engine: Engine) -> str | None:
 def require_current_schema(engine: Engine) -> None:
     """Raise Permanent when the schema is not the one this program was written for."""
     found = schema_revision(engine)
-    if found is not None and found > SCHEMA_REVISION:
+    if found is None:
+        where = in_words(engine.url)
+        home = Path(where).parent if engine.dialect.name == "sqlite" else where
+        begin = "run the command in the folder of dicom-node.toml, or `dicom-node migrate` to begin a node"
+        raise Permanent(f"no node lives in {home} ({origin()}): {begin}")
+    if found > SCHEMA_REVISION:
         raise Permanent(_newer(found))
     if found != SCHEMA_REVISION:
         words = f"database schema is at revision {found}, expected {SCHEMA_REVISION}: "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from os.path import expanduser
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ AeTitle = Annotated[
     str, StringConstraints(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$", strip_whitespace=True)
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
+# ~ is the home of who runs the node.
+HomePath = Annotated[Path, AfterValidator(lambda path: Path(expanduser(path)))]
 # Said in one sentence: pydantic would say what is wrong with either version of IP.
 IpAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(lambda value: _read_text(value, _address))]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(lambda value: _read_text(value, _network))]
@@ -96,9 +99,9 @@ def _checked_url(url: str) -> str:
 class HttpTls(_Frozen):
     """Certificates of the HTTP port (PEM files)."""
 
-    certificate: Path = Field(description="PEM file with this end's certificate chain.")
-    key: Path = Field(description="PEM file with its private key.")
-    ca: Path | None = Field(
+    certificate: HomePath = Field(description="PEM file with this end's certificate chain.")
+    key: HomePath = Field(description="PEM file with its private key.")
+    ca: HomePath | None = Field(
         default=None,
         description="PEM file with the authorities of those who store by STOW-RS, and their CRLs if any: who stores "
         "has to show a certificate then. None: nobody shows one.",
@@ -108,7 +111,7 @@ class HttpTls(_Frozen):
 class Tls(HttpTls):
     """Certificates of one end of a TLS connection (PEM files). Both ends show a certificate (PS3.15 B.9, B.10)."""
 
-    ca: Path = Field(
+    ca: HomePath = Field(
         description="PEM file with the authorities that may sign the other end's certificate, and their CRLs if any."
     )
 
@@ -340,7 +343,7 @@ class Oidc(_Frozen):
 
     issuer: SecureUrl = Field(description="Its issuer, letter by letter as its discovery document says.")
     client_id: str = Field(min_length=1, description="What it calls this node.")
-    client_secret_file: Path = Field(description="File with the secret that it gave this node.")
+    client_secret_file: HomePath = Field(description="File with the secret that it gave this node.")
     roles: dict[str, Literal["viewer", "operator", "admin"]] = Field(
         min_length=1,
         description="What a value of role_claim lets a person do: viewer, operator or admin. The most of them counts; "
@@ -353,7 +356,7 @@ class Oidc(_Frozen):
     scopes: tuple[str, ...] = Field(
         default=("openid", "profile"), description="What it is asked for; some want one more to tell the groups."
     )
-    ca: Path | None = Field(
+    ca: HomePath | None = Field(
         default=None, description="PEM file with the authorities of its certificate. None: those of this machine."
     )
 

@@ -66,7 +66,7 @@ def backup(folder: Annotated[Path, typer.Argument(help="New, or with earlier bac
     with opened(settings) as engine:
         require_current_schema(engine)
         made = back_up(settings, engine, folder, utc_now)
-    say(f"Backed up {made.objects} objects, {made.new} of them new in the folder.")
+    say(f"Backed up {made.objects} objects of {settings.data_dir.absolute()}, {made.new} of them new in the folder.")
     if made.missing:
         raise Permanent(f"of these, {made.missing} have no file any more: the backup cannot hold them")
 

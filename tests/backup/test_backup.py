@@ -307,7 +307,10 @@ def test_no_secret_is_in_a_backup(settings: Settings, sqlite_engine: Engine, tmp
 def test_the_commands_say_what_they_did(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
     fill(settings, Sessions(sqlite_engine))
     folder = tmp_path / "backup"
-    assert command(settings.data_dir, "backup", folder) == (0, "Backed up 2 objects, 2 of them new in the folder.\n")
+    assert command(settings.data_dir, "backup", folder) == (
+        0,
+        f"Backed up 2 objects of {settings.data_dir}, 2 of them new in the folder.\n",
+    )
     new = tmp_path / "elsewhere"
     status, words = command(new, "restore", folder)
     assert (status, words.startswith("Restored 2 objects, as of 20")) == (0, True)

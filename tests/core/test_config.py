@@ -84,6 +84,15 @@ def test_settings_are_read_from_the_file(toml: Path) -> None:
     assert not settings.peer("OTHER").assume_chest
 
 
+def test_a_folder_may_be_named_from_the_home(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/node")
+    toml.write_text('data_dir = "~/x"\n[http_tls]\ncertificate = "~/own.pem"\nkey = "/key.pem"\n')
+    settings = Settings()
+    assert settings.data_dir == Path("/home/node/x")
+    assert settings.http_tls is not None
+    assert settings.http_tls.certificate == Path("/home/node/own.pem")
+
+
 def test_the_environment_wins_over_the_file_and_an_argument_over_both(
     toml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

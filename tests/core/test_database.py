@@ -85,9 +85,10 @@ VERSION_1 = (
 )
 
 
-def test_a_missing_schema_says_what_to_do(settings: Settings) -> None:
+def test_a_missing_schema_says_where_it_was_looked_for_and_what_to_do(settings: Settings) -> None:
     engine = open_database(settings)
-    with pytest.raises(Permanent, match=r"at revision None, expected \d+: run `dicom-node migrate`"):
+    words = rf"no node lives in {settings.data_dir} \(there is no settings file at .*dicom-node\.toml\): run .*migrate"
+    with pytest.raises(Permanent, match=words):
         require_current_schema(engine)
     engine.dispose()
 

@@ -91,7 +91,7 @@ def test_a_role_that_is_told_to_stop_ends_well(tmp_path: Path) -> None:
 def test_a_role_without_a_schema_says_what_to_do(tmp_path: Path) -> None:
     with started(tmp_path, "sweep") as role:
         assert role.wait(60) == 1
-    assert "run `dicom-node migrate`" in (tmp_path / "log").read_text()
+    assert "`dicom-node migrate` to begin a node" in (tmp_path / "log").read_text()
 
 
 def test_a_signal_that_another_thread_hears_stops_the_role_too() -> None:
