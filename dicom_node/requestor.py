@@ -47,6 +47,11 @@ class Requestor(AE):
         self._sockets.append(sock)
         return sock
 
+    @property
+    def has_connected(self) -> bool:
+        """With TLS: the handshake went well, too."""
+        return any(sock.was_connected for sock in self._sockets)
+
     def hang_up(self) -> None:
         """Close what is left of the connections: of a peer that says nothing, pynetdicom forgets it."""
         while self._sockets:
@@ -71,7 +76,9 @@ def opened(
     try:
         assoc = _associate(ae, to, called_ae, contexts=list(contexts), **options)
         if not assoc.is_established:
-            raise _no_association(assoc, called_ae, refusal)
+            if assoc.rejected_contexts:
+                raise PeerRejected(f"{called_ae} {refusal}")
+            raise PeerUnreachable(f"{called_ae} {no_association(ae, assoc, is_tls=bool(to.tls))}")
         try:
             yield assoc
         finally:
@@ -91,11 +98,20 @@ def _associate(
         raise PeerUnreachable(f"{called_ae} cannot be reached: {error.strerror or type(error).__name__}") from error
 
 
-def _no_association(assoc: Association, called_ae: str, refusal: str) -> PeerRejected | PeerUnreachable:
-    if assoc.rejected_contexts:
-        return PeerRejected(f"{called_ae} {refusal}")
-    words = "rejected the association" if assoc.is_rejected else "cannot be reached, or ended the association"
-    return PeerUnreachable(f"{called_ae} {words}")
+def no_association(ae: Requestor, assoc: Association, *, is_tls: bool) -> str:
+    """Why there is none, in words that follow the name of the peer."""
+    if not ae.has_connected:
+        return f"cannot be reached: {'no connection or no TLS' if is_tls else 'no connection'}"
+    if assoc.is_rejected:
+        return f"rejected the association ({_rejection_in_words(assoc)})"
+    refused = ", or does not take this node's certificate (TLS)" if is_tls else ""
+    return f"did not answer the request for an association, or aborted it{refused}"
+
+
+def _rejection_in_words(assoc: Association) -> str:
+    # PS3.8 9.3.4: result, source and reason of an A-ASSOCIATE-RJ
+    answer = assoc.acceptor.primitive
+    return f"{answer.result_str}, {answer.reason_str}".lower() if answer else "no reason given"
 
 
 def _hear_rejection(assoc: Association) -> None:
@@ -139,12 +155,15 @@ class _ClosedSocket(AssociationSocket):
     And it waits for the rest of a PDU without end, and makes room for as much as the peer claims.
     """
 
+    was_connected = False
+
     def forget(self) -> None:
         if self.socket:
             self.socket.close()
 
     def connect(self, primitive: T_CONNECT) -> None:
         super().connect(primitive)
+        self.was_connected = primitive.result == "Evt2"  # PS3.8 9.2.1: transport connection confirmation
         if self.socket:
             self.socket.settimeout(self.assoc.dimse_timeout)  # pynetdicom's is none
 

@@ -5,11 +5,11 @@ from io import BytesIO
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import build_context, evt
+from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from dicom_node.peers import DicomDestination
-from dicom_node.requestor import Requestor
+from dicom_node.requestor import Requestor, no_association
 from dicom_node.states import DeliveryKind
 from dicom_node.tls import client_context
 from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
@@ -91,20 +91,19 @@ class StoreScu:
             ae.hang_up()
 
     def _send(self, ae: Requestor, ds: Dataset) -> Ack:
-        connections: list[evt.Event] = []
         try:
-            assoc = self._associate(ae, ds, connections)
+            assoc = self._associate(ae, ds)
         except OSError:  # before the attempt to connect, whose errors pynetdicom takes for itself
             return self._not_sent("cannot be reached: its host name is unknown, or there is no free socket")
         if not assoc.is_established:
-            return self._judge_refusal(assoc, is_connected=bool(connections))
+            return self._judge_refusal(ae, assoc)
         try:
             return self._store(assoc, ds)
         finally:
             if assoc.is_established:
                 assoc.release()
 
-    def _associate(self, ae: Requestor, ds: Dataset, connections: list[evt.Event]) -> Association:
+    def _associate(self, ae: Requestor, ds: Dataset) -> Association:
         to = self._destination
         # A context for each syntax: so Explicit VR, in which we hold the bytes, is used wherever the PACS takes it.
         syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -114,7 +113,6 @@ class StoreScu:
             contexts=[build_context(ds.SOPClassUID, syntax) for syntax in syntaxes],
             ae_title=to.ae_title,
             tls_args=(self._tls, to.host) if self._tls else None,
-            evt_handlers=[(evt.EVT_CONN_OPEN, connections.append)],
         )
 
     def _store(self, assoc: Association, ds: Dataset) -> Ack:
@@ -130,15 +128,11 @@ class StoreScu:
         outcome, words = judge_status(status)
         return self._ack(outcome, f"{status:04X}", f"{words} (status {status:04X})")
 
-    def _judge_refusal(self, assoc: Association, *, is_connected: bool) -> Ack:
-        if not is_connected:
-            return self._not_sent(f"cannot be reached: {'no connection or no TLS' if self._tls else 'no connection'}")
-        if assoc.is_rejected:
-            # A permanent one too: an unknown AE title is put right at the PACS, and then the next attempt succeeds.
-            return self._not_sent(f"rejected the association ({_rejection_in_words(assoc)})")
+    def _judge_refusal(self, ae: Requestor, assoc: Association) -> Ack:
         if assoc.rejected_contexts:
             return self._ack(Outcome.REJECTED, NOT_SENT, "accepts no objects of this kind")
-        return self._not_sent("did not answer the request for an association, or aborted it")
+        # A permanent rejection too: an unknown AE title is put right at the PACS, and then the next attempt succeeds.
+        return self._not_sent(no_association(ae, assoc, is_tls=bool(self._tls)))
 
     def _not_sent(self, words: str) -> Ack:
         return self._ack(Outcome.RETRY, NOT_SENT, words)
@@ -155,9 +149,3 @@ def judge_status(status: int) -> tuple[Outcome, str]:
         if status in statuses:
             return outcome, words
     return Outcome.REJECTED, "refused the report"
-
-
-def _rejection_in_words(assoc: Association) -> str:
-    # PS3.8 9.3.4: result, source and reason of an A-ASSOCIATE-RJ
-    answer = assoc.acceptor.primitive
-    return f"{answer.result_str}, {answer.reason_str}".lower() if answer else "no reason given"

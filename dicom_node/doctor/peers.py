@@ -1,13 +1,20 @@
 """Checks of the other ends that speak DICOM: who may send, where drafts go, where studies are pulled from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from pydicom.uid import UID
 from pynetdicom import build_context
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made when the module is imported
     BasicTextSRStorage,
+    Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
     EnhancedSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
@@ -15,11 +22,21 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made when th
 from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
 from dicom_node.doctor.network import reach_fault
-from dicom_node.errors import NodeError
+from dicom_node.errors import NodeError, PeerRejected
 from dicom_node.peers import DicomDestination, DicomSource
 from dicom_node.requestor import Requestor, opened
 
 _SR_CLASSES = {"basic": BasicTextSRStorage, "enhanced": EnhancedSRStorage, "comprehensive": ComprehensiveSRStorage}
+_OBJECT_CLASSES = {
+    "findings": Comprehensive3DSRStorage,
+    "pdf": EncapsulatedPDFStorage,
+    "page": SecondaryCaptureImageStorage,
+    "gsps": GrayscaleSoftcopyPresentationStateStorage,
+}
+
+_CONFIGURE = "have it configured for that and this node's AE title, or change the setting in brackets"
+
+Wanted = Mapping[UID, str]  # SOP class → the settings that ask for it
 
 
 def check_senders(settings: Settings) -> Iterator[Diagnosis]:
@@ -32,39 +49,65 @@ def check_senders(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def check_pacs(settings: Settings) -> Iterator[Diagnosis]:
-    """C-ECHO, and does it take the objects that it will be sent?"""
+    """C-ECHO, and does it take the objects that it will be sent, and what else it will be asked?"""
     if not settings.pacs:
         yield warning("PACS", "none is set: drafts go to no PACS", "add a table [[pacs]]")
     for each in settings.pacs:
-        wanted = _SR_CLASSES[each.sr_class] if "sr" in each.objects else Verification
-        yield _ask(f"PACS {each.name}", settings, each, wanted, "does not take the SR class that it is to be sent")
+        yield _ask(f"PACS {each.name}", settings, each, _wanted_of(each))
 
 
 def check_sources(settings: Settings) -> Iterator[Diagnosis]:
     """C-ECHO, and may it be searched?"""
-    wanted = StudyRootQueryRetrieveInformationModelFind
     for each in settings.sources:
-        yield _ask(f"source {each.name}", settings, each, wanted, "does not let itself be searched (Study Root C-FIND)")
+        wanted = {StudyRootQueryRetrieveInformationModelFind: "to be searched"}
+        yield _ask(f"source {each.name}", settings, each, wanted)
 
 
-def _ask(what: str, settings: Settings, to: DicomDestination | DicomSource, wanted: str, refusal: str) -> Diagnosis:
+def _wanted_of(to: DicomDestination) -> Wanted:
+    classes = {**_OBJECT_CLASSES, "sr": _SR_CLASSES[to.sr_class]}
+    services = {
+        StudyRootQueryRetrieveInformationModelFind: "ask_before_sending",
+        StorageCommitmentPushModel: "commitment",
+        KeyObjectSelectionDocumentStorage: "rejection_notes",
+    }
+    objects = {classes[each]: f"objects: {each}" for each in to.objects}
+    return objects | {uid: setting for uid, setting in services.items() if getattr(to, setting)}
+
+
+def _ask(what: str, settings: Settings, to: DicomDestination | DicomSource, wanted: Wanted) -> Diagnosis:
     absent = reach_fault(what, to.host, to.port)
     if absent is not None:
         return absent
-    contexts = [build_context(each) for each in dict.fromkeys((Verification, wanted))]
+    contexts = [build_context(each) for each in (Verification, *wanted)]
     ae = Requestor(settings.ae_title, timeout_s=to.timeout_s)
     try:
-        with opened(ae, to, to.ae_title, contexts=contexts, refusal=refusal) as assoc:
-            return _answer(what, to, assoc, wanted, refusal)
+        with opened(ae, to, to.ae_title, contexts=contexts, refusal=_refusal(wanted)) as assoc:
+            return _answer(what, to, assoc, wanted)
+    except PeerRejected as error:
+        return fault(what, str(error), _CONFIGURE)
     except NodeError as error:
-        fix = f"have it know us: calling AE title {settings.ae_title}, this machine's address; and see its log"
-        return fault(what, str(error), fix)
+        return fault(what, str(error), _fix(str(error), settings.ae_title, to))
 
 
-def _answer(what: str, to: DicomDestination | DicomSource, assoc: Association, wanted: str, refusal: str) -> Diagnosis:
+def _refusal(missing: Wanted) -> str:
+    return f"does not take {', '.join(f'{uid.name} ({setting})' for uid, setting in missing.items())}"
+
+
+def _fix(words: str, our_ae: str, to: DicomDestination | DicomSource) -> str:
+    table = f"[[{'pacs' if isinstance(to, DicomDestination) else 'sources'}]] {to.name}"
+    if "called ae title not recognised" in words:
+        return f"set ae_title of {table}: it does not go by {to.ae_title}"
+    if "TLS" in words:
+        return f"see that it speaks TLS at this port, and each end trusts the other's certificate (tls of {table})"
+    plain = "" if to.tls or "rejected" in words else f"; if it speaks TLS, set tls of {table}"
+    return f"have it know us: calling AE title {our_ae}, this machine's address; and see its log{plain}"
+
+
+def _answer(what: str, to: DicomDestination | DicomSource, assoc: Association, wanted: Wanted) -> Diagnosis:
     accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
-    if wanted not in accepted:
-        return fault(what, f"{to.ae_title} {refusal}", "have it configured for that SOP class and this AE title")
+    missing = {uid: setting for uid, setting in wanted.items() if uid not in accepted}
+    if missing:
+        return fault(what, f"{to.ae_title} {_refusal(missing)}", _CONFIGURE)
     if Verification not in accepted:
         return ok(what, f"{to.ae_title} takes what it will be asked (it has no C-ECHO)")
     status = assoc.send_c_echo().get("Status")

@@ -231,8 +231,28 @@ def test_a_pacs_that_does_not_know_us_is_told_from_one_that_is_off(changed: Chan
     pacs.fault = PacsFault(rejection=(1, 1, 3))
     diagnosis = found(changed(pacs=(pacs_at(pacs.port),)), "PACS main")
     assert diagnosis.verdict == Verdict.FAULT
-    assert "rejected the association" in diagnosis.words
+    assert "rejected the association (rejected permanent, calling ae title not recognised)" in diagnosis.words
     assert "calling AE title CXRNODE" in diagnosis.fix
+
+
+def test_a_pacs_that_goes_by_another_ae_title_is_told_from_one_that_does_not_know_us(
+    changed: Changed, pacs: LoopbackPacs
+) -> None:
+    pacs.fault = PacsFault(rejection=(1, 1, 7))
+    diagnosis = found(changed(pacs=(pacs_at(pacs.port),)), "PACS main")
+    assert "called ae title not recognised" in diagnosis.words
+    assert diagnosis.fix == "set ae_title of [[pacs]] main: it does not go by PACS"
+
+
+@pytest.mark.parametrize("speaks_tls", [True, False])
+def test_tls_at_one_end_alone_is_said(speaks_tls: bool, changed: Changed, tmp_path: Path) -> None:
+    tls = Authority(tmp_path / "certificates").issue("node")
+    with LoopbackPacs(tmp_path / "pacs", tls=tls if speaks_tls else None) as pacs:
+        there = pacs_at(pacs.port, tls=None if speaks_tls else tls, timeout_s=2.0)
+        diagnosis = found(changed(pacs=(there,)), "PACS main")
+    assert diagnosis.verdict == Verdict.FAULT
+    assert "TLS" in diagnosis.fix
+    assert "tls of [[pacs]] main" in diagnosis.fix
 
 
 def test_a_pacs_that_takes_no_sr_is_found_before_a_draft_is_refused(
@@ -242,10 +262,30 @@ def test_a_pacs_that_takes_no_sr_is_found_before_a_draft_is_refused(
     monkeypatch.setattr(pynetdicom._config, "UNRESTRICTED_STORAGE_SERVICE", False)
     with LoopbackPacs(tmp_path / "pacs", contexts=[build_context(VERIFICATION)]) as pacs:
         diagnosis = found(changed(pacs=(pacs_at(pacs.port),)), "PACS main")
-    assert (diagnosis.verdict, diagnosis.words) == (
-        Verdict.FAULT,
-        "PACS does not take the SR class that it is to be sent",
-    )
+    words = "PACS does not take Basic Text SR Storage (objects: sr)"
+    assert (diagnosis.verdict, diagnosis.words) == (Verdict.FAULT, words)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"ask_before_sending": True}, "FIND (ask_before_sending)"),
+        ({"commitment": True}, "Storage Commitment Push Model SOP Class (commitment)"),
+        ({"rejection_notes": True}, "Key Object Selection Document Storage (rejection_notes)"),
+        ({"objects": ("sr", "pdf", "page")}, "Encapsulated PDF Storage (objects: pdf), Secondary Capture Image"),
+        ({"objects": ("sr", "findings")}, "Comprehensive 3D SR Storage (objects: findings)"),
+    ],
+)
+def test_what_a_pacs_will_be_asked_and_does_not_take_is_named_with_its_setting(
+    setting: dict[str, Any], words: str, changed: Changed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pynetdicom._config, "UNRESTRICTED_STORAGE_SERVICE", False)
+    taken = [build_context(VERIFICATION), build_context("1.2.840.10008.5.1.4.1.1.88.11")]
+    with LoopbackPacs(tmp_path / "pacs", contexts=taken) as pacs:
+        diagnosis = found(changed(pacs=(pacs_at(pacs.port, **setting),)), "PACS main")
+    assert diagnosis.verdict == Verdict.FAULT
+    assert words in diagnosis.words
+    assert "Basic Text" not in diagnosis.words
 
 
 def test_a_ris_that_keeps_silent_is_no_ris(changed: Changed, ris: LoopbackRis) -> None:
