@@ -41,13 +41,24 @@ def open_database(settings: Settings) -> Engine:
         engine = create_engine(url, pool_pre_ping=True, **_POOL)
         event.listen(engine, "connect", _prepare_postgresql)
         return engine
-    _make_folder(settings.data_dir.absolute())
+    make_folder(settings.data_dir.absolute())
     # The connection used last comes first: it remembers the file's pages for as long as no other writes.
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_use_lifo=True, **_POOL)
     _keep_from_others(Path(engine.url.database or ""))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def make_folder(data_dir: Path) -> None:
+    """Raise Permanent if it cannot be made, or not be written."""
+    fix = f"give uid {os.getuid()} the right, or set data_dir to another folder"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Permanent(f"data_dir {data_dir} cannot be made ({error.strerror}): {fix}") from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise Permanent(f"data_dir {data_dir} cannot be written: {fix}")
 
 
 def in_words(url: URL) -> str:
@@ -174,14 +185,6 @@ def _alembic(connection: Connection) -> "Config":
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     return config
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fix = f"give uid {os.getuid()} the right, or set data_dir to another folder"
-        raise Permanent(f"data_dir {folder} cannot be made ({error.strerror}): {fix}") from error
 
 
 def _keep_from_others(file: Path) -> None:

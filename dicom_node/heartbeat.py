@@ -104,6 +104,7 @@ class _Row:
         self._sessions = sessions
         self._clock = clock
         self._written_at = -math.inf  # by `time.monotonic`
+        self._last: tuple[datetime, str] | None = None  # what was written then
 
     def answer(self, fault: str) -> Answer:
         """What a reader of the row would say, before it is read."""
@@ -129,12 +130,13 @@ class _Row:
             row = session.get(Heartbeat, self._key) or Heartbeat(**self._key, well_at=now)
             row.well_at, row.fault = row.well_at if fault else now, fault
             session.add(row)
+            self._last = row.well_at, row.fault
         self._written_at = time.monotonic()
 
     def _remove(self) -> None:
         with self._sessions.begin() as session:
             row = session.get(Heartbeat, self._key)
-            if row is not None:
+            if row is not None and (row.well_at, row.fault) == self._last:  # else of another process, which lives on
                 session.delete(row)
 
     def _others(self) -> tuple[ColumnElement[bool], ...]:

@@ -5,12 +5,14 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.process import BaseProcess
+from threading import Event
 
 from dicom_node import logs
 from dicom_node.config import Settings
-from dicom_node.database import migrate, open_database
+from dicom_node.database import make_folder, migrate, open_database
 from dicom_node.forks import LifeLine, fork
 from dicom_node.roles import ROLES, play, roles_of, stop_on_signals
+from dicom_node.sole import alone_on
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
 _HEALTHY_AFTER_S = 5.0
@@ -68,12 +70,23 @@ class Child:
 
 
 def up(settings: Settings) -> int:
-    """Migrate, start every role, keep them alive until SIGTERM or SIGINT. Returns the exit status."""
+    """Migrate, start every role, keep them alive until SIGTERM or SIGINT. Returns the exit status.
+
+    Raises Permanent if a node runs on the data folder.
+    """
     logs.configure("supervisor", settings.log_level)
     stop = stop_on_signals()
-    engine = open_database(settings)
-    migrate(engine)
-    engine.dispose()
+    folder = settings.data_dir.absolute()
+    make_folder(folder)
+    with alone_on(folder):
+        engine = open_database(settings)
+        migrate(engine)
+        engine.dispose()
+        _keep_alive(settings, stop)
+    return 0
+
+
+def _keep_alive(settings: Settings, stop: Event) -> None:
     life_line = LifeLine()
     children = [Child(role, settings, life_line) for role in roles_of(settings)]
     while not stop.is_set():
@@ -84,4 +97,3 @@ def up(settings: Settings) -> int:
         child.stop()
     for child in children:
         child.wait()
-    return 0

@@ -24,7 +24,7 @@ from dicom_node.cli import app
 from dicom_node.clock import utc_now
 from dicom_node.commands import live
 from dicom_node.config import Settings
-from dicom_node.database import Sessions
+from dicom_node.database import Sessions, make_folder
 from dicom_node.errors import Permanent
 from dicom_node.exporting import export_study
 from dicom_node.models import Heartbeat, Instance, Study, Transition
@@ -161,6 +161,14 @@ def test_a_data_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path: Pa
     assert done.returncode == 1
     assert f"data_dir {tmp_path}/file/node cannot be made (Not a directory): give uid" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_written_is_told_before_the_database_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(Permanent, match=f"data_dir {settings.data_dir} cannot be written: give uid"):
+        make_folder(settings.data_dir)
 
 
 def test_a_database_that_cannot_be_opened_is_named(settings: Settings, tmp_path: Path) -> None:

@@ -244,4 +244,18 @@ def test_a_worker_whose_model_cannot_be_loaded_is_not_well(
 def test_a_database_that_is_away_is_told_in_a_sentence(tmp_path: Path) -> None:
     url = "postgresql+psycopg://node@127.0.0.1:1/node"
     environment = {**os.environ, "DICOM_NODE_DATA_DIR": str(tmp_path), "DICOM_NODE_DATABASE_URL": url}
-    assert health(environment, "sweep") == (1, "dicom-node: the database cannot be used (OperationalError)\n")
+    words = f"dicom-node: the database {url} cannot be used (OperationalError): `dicom-node doctor` says more\n"
+    assert health(environment, "sweep") == (1, words)
+
+
+def test_a_role_that_ends_leaves_the_row_of_another_process_that_lives(sqlite_sessions: Sessions) -> None:
+    clock = FrozenClock(NOON)
+    one, other = (heartbeat._Row("scp", sqlite_sessions, clock) for _ in range(2))
+    one.write("")
+    clock.now += timedelta(seconds=10)
+    other.write("")
+    one.delete()
+    assert only(sqlite_sessions, Heartbeat).well_at == clock.now
+    other.delete()
+    with sqlite_sessions() as session:
+        assert conditions(session, clock.now) == []

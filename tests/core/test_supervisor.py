@@ -15,6 +15,7 @@ from waiting import free_port, wait_until
 from dicom_node.config import Settings
 from dicom_node.database import migrate, open_database
 from dicom_node.roles import roles_of
+from dicom_node.sole import alone_on
 
 START_TIMEOUT_S = 90.0
 
@@ -45,6 +46,23 @@ def started(tmp_path: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes
 
 def roles_below(supervisor: "subprocess.Popen[bytes]", tmp_path: Path) -> Callable[[], dict[str, int]]:
     return lambda: living_roles(tmp_path / "log", supervisor.pid)
+
+
+@pytest.mark.system
+def test_a_second_node_on_one_data_folder_does_not_start(tmp_path: Path) -> None:
+    with started(tmp_path, "up") as first:
+        wait_until(lambda: "role_started" in (tmp_path / "log").read_text(), "the node starts", START_TIMEOUT_S)
+        with started(tmp_path, "up") as second:
+            assert second.wait(60) == 1
+    told = " ".join((tmp_path / "log").read_text().split())
+    assert f"a node (pid {first.pid}) already runs on {tmp_path / 'node'}" in told
+
+
+def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+    with alone_on(tmp_path):
+        assert (tmp_path / "node.lock").read_text() == str(os.getpid())
+    with alone_on(tmp_path):
+        pass
 
 
 @pytest.mark.system
