@@ -95,5 +95,6 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
-    Console(stderr=True).print(f"dicom-node: {sentence}", style="red", markup=False, highlight=False)
+    told = f"dicom-node: {sentence}"
+    Console(stderr=True).print(told, style="red", markup=False, highlight=False, soft_wrap=True)
     raise SystemExit(1)
