@@ -10,14 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from sqlalchemy.exc import DBAPIError
+
 from dicom_node.certificates import expires_at
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
+from dicom_node.database import Sessions, opened, schema_revision
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
+from dicom_node.errors import Permanent
+from dicom_node.health import conditions_here
+from dicom_node.heartbeat import SILENT_AFTER_S
 from dicom_node.tls import Files, client_context, http_context, named, server_context, words_of
 
 _WARN_BEFORE = timedelta(days=30)
-_CONNECT_S = 2.0
 
 
 def check_folder(settings: Settings) -> Iterator[Diagnosis]:
@@ -51,10 +56,10 @@ def check_disk(settings: Settings) -> Iterator[Diagnosis]:
 
 def check_ports(settings: Settings) -> Iterator[Diagnosis]:
     """Is each port free for this node, or the node's already?"""
-    yield _port("DICOM port", "host and port", settings.host, settings.port)
-    yield _port("HTTP port", "http_host and http_port", settings.http_host, settings.http_port)
+    yield _port(settings, "scp", "DICOM port", "host and port", settings.host, settings.port)
+    yield _port(settings, "web", "HTTP port", "http_host and http_port", settings.http_host, settings.http_port)
     if settings.hl7_port is not None:
-        yield _port("HL7 port", "hl7_host and hl7_port", settings.hl7_host, settings.hl7_port)
+        yield _port(settings, "hl7", "HL7 port", "hl7_host and hl7_port", settings.hl7_host, settings.hl7_port)
 
 
 def check_certificates(settings: Settings) -> Iterator[Diagnosis]:
@@ -75,7 +80,7 @@ def _gb(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def _port(what: str, setting: str, host: str, port: int) -> Diagnosis:
+def _port(settings: Settings, role: str, what: str, setting: str, host: str, port: int) -> Diagnosis:
     if port == 0:
         return warning(what, "0: another port at each start", f"set {setting}: who sends must know it")
     try:
@@ -83,19 +88,28 @@ def _port(what: str, setting: str, host: str, port: int) -> Diagnosis:
             return ok(what, f"{host}:{port} is free: nothing listens there now")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return _taken(what, setting, host, port)
+            return _taken(settings, role, what, setting, f"{host}:{port}")
         fix = f"change {setting}: ports below 1024 need a privilege, addresses are those of this machine"
         return fault(what, f"{host}:{port} cannot be listened at: {error.strerror}", fix)
 
 
-def _taken(what: str, setting: str, host: str, port: int) -> Diagnosis:
-    """By the node itself, one hopes: it says nothing before it is spoken to, so only `up` can tell."""
+def _taken(settings: Settings, role: str, what: str, setting: str, where: str) -> Diagnosis:
+    """By the node itself, one hopes. Connecting would tell no more, and is an alert in the audit trail where TLS is."""
     try:
-        with socket.create_connection((host, port), timeout=_CONNECT_S):
-            return ok(what, f"{host}:{port} is listened at, by this node if it runs")
-    except OSError:
-        words = f"{host}:{port} is taken by a program that takes no connections"
-        return fault(what, words, f"stop that program, or change {setting}")
+        if _runs_here(settings, role):
+            return ok(what, f"{where} is listened at by this node ({role})")
+    except (Permanent, DBAPIError, OSError):  # told by the database's own check
+        return warning(what, f"{where} is taken, by this node if it runs", "have the database tell: see its line")
+    return fault(what, f"{where} is taken by another program", f"stop that program, or change {setting}")
+
+
+def _runs_here(settings: Settings, role: str) -> bool:
+    with opened(settings) as engine:
+        if schema_revision(engine) is None:
+            return False
+        with Sessions(engine)() as session:
+            found = conditions_here(session, role, utc_now())
+    return any(each.age_s <= SILENT_AFTER_S for each in found)
 
 
 def _certificate(setting: str, tls: Files, make: Callable[[Files], ssl.SSLContext]) -> Diagnosis:

@@ -23,7 +23,7 @@ from dicom_node.database import Sessions, open_database
 from dicom_node.doctor import command
 from dicom_node.doctor.command import diagnose
 from dicom_node.doctor.diagnosis import Diagnosis, Verdict, fault
-from dicom_node.models import Transition
+from dicom_node.models import Heartbeat, Transition
 from dicom_node.peers import Channel, DicomDestination, DicomSource, MllpDestination, Peer, Tls
 from integration.simulators.inbox import read_receipts
 from integration.simulators.pacs import LoopbackPacs, PacsFault
@@ -221,10 +221,42 @@ def test_what_is_broken_is_named_with_its_fix(broken: str, changed: Changed, tmp
     assert diagnosis.verdict == (Verdict.WARNING if broken == "no destination" else Verdict.FAULT)
 
 
-def test_a_port_that_somebody_listens_at_may_be_this_nodes(changed: Changed) -> None:
+@pytest.mark.parametrize(
+    ("beats", "verdict", "words"),
+    [
+        ({"scp": 0}, Verdict.OK, "is listened at by this node (scp)"),
+        ({"scp": 3600}, Verdict.FAULT, "is taken by another program"),
+        ({"web": 0}, Verdict.FAULT, "is taken by another program"),
+        ({}, Verdict.FAULT, "is taken by another program"),
+    ],
+)
+def test_a_port_that_is_taken_is_this_nodes_if_its_role_is_alive(
+    beats: dict[str, float], verdict: Verdict, words: str, changed: Changed, sqlite_sessions: Sessions
+) -> None:
+    with sqlite_sessions.begin() as session:
+        for role, age_s in beats.items():
+            well_at = utc_now() - timedelta(seconds=age_s)
+            session.add(Heartbeat(role=role, host=socket.gethostname(), well_at=well_at))
     with socket.create_server(("127.0.0.1", 0)) as server:
         diagnosis = found(changed(port=server.getsockname()[1]), "DICOM port")
-    assert (diagnosis.verdict, "by this node if it runs" in diagnosis.words) == (Verdict.OK, True)
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):  # nobody has connected: with TLS that would be an alert
+            server.accept()
+    assert (diagnosis.verdict, words in diagnosis.words) == (verdict, True)
+
+
+def test_a_port_that_is_taken_where_no_node_ever_was_is_another_programs(changed: Changed, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        diagnosis = found(changed(http_port=server.getsockname()[1], data_dir=tmp_path / "new"), "HTTP port")
+    assert diagnosis.verdict == Verdict.FAULT
+    assert diagnosis.fix == "stop that program, or change http_host and http_port"
+
+
+def test_a_port_that_is_taken_while_the_database_is_away_may_be_this_nodes(changed: Changed) -> None:
+    away = SecretStr("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        diagnosis = found(changed(port=server.getsockname()[1], database_url=away), "DICOM port")
+    assert diagnosis.verdict == Verdict.WARNING
 
 
 def test_a_pacs_that_does_not_know_us_is_told_from_one_that_is_off(changed: Changed, pacs: LoopbackPacs) -> None:
