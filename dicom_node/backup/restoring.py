@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlmodel import select
 
 from dicom_node.backup.making import AUDIT, INSTANCES
 from dicom_node.backup.manifest import StoredObject, read_manifest, read_objects, require_unchanged
@@ -14,7 +16,9 @@ from dicom_node.backup.objects import keep
 from dicom_node.backup.rows import load, require_empty
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
+from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
+from dicom_node.models import Instance, Series
 from dicom_node.storage import InstanceStore, StoredFile
 
 
@@ -25,6 +29,7 @@ class Restored:
     made_at: str
     objects: int
     damaged: int  # of these, not what was received: their rows are here, their files are not
+    studies: tuple[int, ...]  # whose those are
 
 
 def restore(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> Restored:
@@ -40,13 +45,25 @@ def restore(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> R
     state = folder / manifest.state
     store = InstanceStore(settings.instances_dir)
     try:
-        whole = [_keep_whole(store, folder / INSTANCES, each) for each in read_objects(state)]
+        objects = list(read_objects(state))
+        damaged = {each.path for each in objects if not _keep_whole(store, folder / INSTANCES, each)}
         _keep_audit(settings, folder)
         os.sync()
     except OSError as error:
         raise Permanent(f"the files could not be restored: {error.strerror or type(error).__name__}") from error
     load(engine, state, manifest.schema)
-    return Restored(manifest.made_at, len(whole), whole.count(False))
+    return Restored(manifest.made_at, len(objects), len(damaged), _studies_of(engine, damaged))
+
+
+def _studies_of(engine: Engine, paths: Collection[str]) -> tuple[int, ...]:
+    """Looked up here: so many paths are more than a statement may have parameters."""
+    if not paths:
+        return ()
+    with Sessions(engine)() as session:
+        rows = session.exec(select(Instance.path, Series.study_id).join(Series).where(Instance.path != "")).yield_per(
+            1000
+        )
+        return tuple(sorted({study_id for path, study_id in rows if path in paths}))
 
 
 def _keep_whole(store: InstanceStore, source: Path, each: StoredObject) -> bool:

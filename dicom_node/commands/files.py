@@ -80,7 +80,8 @@ def restore(folder: Annotated[Path, typer.Argument(help="The folder that `dicom-
         found = fill(settings, engine, folder, utc_now)
     say(f"Restored {found.objects} objects, as of {found.made_at}.")
     if found.damaged:
-        raise Permanent(f"of these, {found.damaged} are damaged or missing in the backup: their rows have no file")
+        words = f"of these, {found.damaged} are damaged or missing in the backup: their rows have no file"
+        raise Permanent(f"{words}; they are of studies {', '.join(map(str, found.studies))}")
 
 
 def conformance(output: Annotated[Path | None, typer.Option(help="A file to write instead.")] = None) -> None:

@@ -234,7 +234,7 @@ def cross_device(*_: object) -> None:
     raise OSError(18, "Invalid cross-device link")
 
 
-def test_damaged_objects_are_not_restored_and_are_counted(
+def test_damaged_objects_are_not_restored_and_their_studies_are_named(
     settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects.os, "link", cross_device)
@@ -250,6 +250,7 @@ def test_damaged_objects_are_not_restored_and_are_counted(
     found = restore(elsewhere, new_node, tmp_path / "backup", FrozenClock())
     new_node.dispose()
     assert (found.objects, found.damaged) == (4, 3)
+    assert found.studies == (1,)
     assert whole_files(elsewhere.instances_dir) == [str(whole.relative_to(tmp_path / "backup" / "instances"))]
 
 
