@@ -9,6 +9,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from dicom_node.deliveries import ACKNOWLEDGED
 from dicom_node.errors import Permanent
+from dicom_node.failures import needs_person
 from dicom_node.lifecycle import advance, note
 from dicom_node.models import Delivery, Job, Report, Study
 from dicom_node.orders import is_closed
@@ -32,6 +33,15 @@ def retry(session: Session, study_id: int, now: datetime, *, by: str = "an opera
         return _retry_deliveries(session, job, failed, now, by) if failed else _redraft(session, job, now, by)
     except IntegrityError as error:
         raise Permanent(f"study {study_id}: another draft of it is under way, retry when that has ended") from error
+
+
+def failed_studies(session: Session, destination: str = "") -> list[int]:
+    """What `retry` would take up of all that waits for a person, the oldest first.
+
+    destination: only what failed at this PACS or RIS.
+    """
+    numbers = session.exec(select(Job.study_id).where(needs_person(Job)).distinct().order_by(col(Job.study_id))).all()
+    return [number for number in numbers if _has_failed(session, current_job(session, number), destination)]
 
 
 def resend(
@@ -74,6 +84,12 @@ def _locked_job(session: Session, study_id: int) -> Job:
         raise Permanent(f"study {study_id}: there is no job yet")
     session.refresh(job, with_for_update=True)  # a delivery that fails now waits, and then finds the job resent
     return job
+
+
+def _has_failed(session: Session, job: Job | None, destination: str) -> bool:
+    if job is None or job.state != JobState.FAILED:
+        return False
+    return not destination or destination in {each.destination for each in _failed_deliveries(session, job)}
 
 
 def _failed_deliveries(session: Session, job: Job) -> Sequence[Delivery]:

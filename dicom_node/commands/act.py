@@ -9,20 +9,29 @@ from sqlmodel import Session
 
 from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import utc_now
-from dicom_node.commands.terminal import StudyNumber, opened_rows, say
+from dicom_node.commands.terminal import StudyNumber, opened_rows, read_rows, say
 from dicom_node.config import Settings
+from dicom_node.errors import Permanent
 from dicom_node.failures import acknowledge as acknowledge_failure
 from dicom_node.models import Study
+from dicom_node.operator import failed_studies
 from dicom_node.operator import resend as resend_draft
 from dicom_node.operator import retry as retry_study
 from dicom_node.withdrawal import withdraw as withdraw_drafts
 
 
-def retry(study: StudyNumber) -> None:
-    """Try a failed or skipped study again; a failed delivery resends the same bytes."""
-    with _operating(Settings(), study) as (session, by):
-        what = retry_study(session, study, utc_now(), by=by)
-    say(f"study {study}: {what}")
+def retry(
+    study: Annotated[int | None, typer.Argument(help="The study's number in `dicom-node status`.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed and nobody has acknowledged.")] = False,
+    destination: Annotated[str, typer.Option(help="Of these, what failed at this PACS or RIS.")] = "",
+) -> None:
+    """Try a failed or skipped study again, or all that failed; a failed delivery resends the same bytes."""
+    if (study is None) != failed or (destination and not failed):
+        raise typer.BadParameter("expected a study's number, or --failed, which may have a --destination")
+    if study is not None:
+        _retry(study)
+    elif not all([_is_retried(each) for each in read_rows(lambda session: failed_studies(session, destination))]):
+        raise typer.Exit(1)
 
 
 def resend(
@@ -52,6 +61,22 @@ def withdraw(
         sentences = withdraw_drafts(session, settings, study, reason, utc_now(), by=by)
     for sentence in sentences:
         say(f"study {study}: {sentence}")
+
+
+def _retry(study: int) -> None:
+    with _operating(Settings(), study) as (session, by):
+        what = retry_study(session, study, utc_now(), by=by)
+    say(f"study {study}: {what}")
+
+
+def _is_retried(study: int) -> bool:
+    """Of many: one that cannot be tried again, since something else has begun meanwhile, keeps no other back."""
+    try:
+        _retry(study)
+    except Permanent as error:
+        say(str(error))
+        return False
+    return True
 
 
 @contextmanager

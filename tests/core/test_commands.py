@@ -66,6 +66,22 @@ def test_status_says_in_json_where_every_study_is(run: Run, sqlite_sessions: Ses
     assert found["received_at"] == "2026-03-01T12:00:00+00:00"
 
 
+def test_all_that_failed_is_tried_again_or_what_failed_at_one_destination(run: Run, sqlite_sessions: Sessions) -> None:
+    with sqlite_sessions.begin() as session:
+        for destination in ("pacs", "ris", "pacs"):
+            report = add_report(session, add_job(session, state="failed"))
+            add_delivery(session, report, state="failed", payload=b"DICM", destination=destination)
+        add_job(session, state="failed", seen_at=NOON)
+    at_pacs = run("retry", "--failed", "--destination", "pacs")
+    assert (at_pacs.exit_code, at_pacs.stdout.splitlines()) == (
+        0,
+        ["study 1: sends again to pacs", "study 3: sends again to pacs"],
+    )
+    assert run("retry", "--failed").stdout.splitlines() == ["study 2: sends again to ris"]
+    assert run("retry", "--failed").stdout == ""
+    assert {run(*words).exit_code for words in (["retry"], ["retry", "1", "--failed"])} == {2}
+
+
 def test_the_timeline_of_one_study_comes_as_words_or_json(run: Run, sqlite_sessions: Sessions) -> None:
     with sqlite_sessions.begin() as session:
         add_study(session)
