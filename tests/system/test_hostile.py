@@ -44,7 +44,7 @@ ANSWERS: dict[str, int | str] = {
     "J2K_pixelrep_mismatch.dcm": SUCCESS,
     "JPEG2000-embedded-sequence-delimiter.dcm": SUCCESS,
     "MR_small_padded.dcm": SUCCESS,
-    "MR_truncated.dcm": SUCCESS,
+    "MR_truncated.dcm": CANNOT_UNDERSTAND,
     "SC_rgb_small_odd.dcm": SUCCESS,
     "UN_sequence.dcm": CANNOT_UNDERSTAND,
     "badVR.dcm": SUCCESS,
@@ -61,7 +61,7 @@ ANSWERS: dict[str, int | str] = {
     "priv_SQ.dcm": CANNOT_UNDERSTAND,
     "reportsi.dcm": SUCCESS,
     "reportsi_with_empty_number_tags.dcm": SUCCESS,
-    "rtplan_truncated.dcm": SUCCESS,
+    "rtplan_truncated.dcm": CANNOT_UNDERSTAND,
     "test-SR.dcm": SUCCESS,
     "zipMR.gz": CANNOT_UNDERSTAND,
 }
