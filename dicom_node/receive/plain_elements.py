@@ -20,7 +20,7 @@ _MOST_ELEMENTS = 4_096
 _UNDEFINED = 0xFFFFFFFF
 _FIRST_GROUP = 0x0008  # below it: no data set
 _FIRST_DELIMITER = 0xFFFE0000  # PS3.5 7.5: items and their ends, which do not belong at the top level
-_END_OF_SEQUENCE = b"\xfe\xff\xdd\xe0\0\0\0\0"  # PS3.5 A.4: after the last fragment of Pixel Data
+END_OF_SEQUENCE = b"\xfe\xff\xdd\xe0\0\0\0\0"  # PS3.5 A.4: after the last fragment of Pixel Data
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _FILE_META_GROUP = b"\2\0"
 _TRANSFER_SYNTAX_UID = 0x00020010
@@ -81,7 +81,7 @@ def read_plain_elements(
             raise NotPlain
         last = tag
         if tag in pixels:
-            if not window.ends_with(_END_OF_SEQUENCE) if length == _UNDEFINED else length > window.size - value_at:
+            if not window.ends_with(END_OF_SEQUENCE) if length == _UNDEFINED else length > window.size - value_at:
                 raise NotPlain  # it may be cut short
             return PlainElements(transfer_syntax, found, frozenset(filled), length > 0)
         if tag in texts:

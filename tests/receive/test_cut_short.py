@@ -8,6 +8,7 @@ from films import dx_bytes
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from test_plain_elements import by_pydicom
 
 from dicom_node.errors import InvalidHeader
 from dicom_node.receive.header import read_header
@@ -54,6 +55,15 @@ def test_a_fragment_that_is_not_all_there() -> None:
 def test_whoever_leaves_out_the_end_of_the_fragments_is_not_refused() -> None:
     """There are such senders; all frames are there."""
     assert read_header(BytesIO(encapsulated()[: -len(END)])).has_pixels
+
+
+def test_both_readers_look_at_the_end_first() -> None:
+    """A file that ends as pixels do is not walked through: they would not agree on one that was made to be odd."""
+    film = bytearray(encapsulated())
+    first = film.index(b"\xfe\xff\0\xe0", film.index(b"\xe0\x7f\x10\0"))
+    film[first + 4 : first + 8] = b"\xff\xff\xff\x7f"
+    assert read_header(BytesIO(film)).has_pixels
+    assert by_pydicom(bytes(film)) == read_header(BytesIO(film))
 
 
 def test_what_follows_the_pixels_may_stand_there() -> None:
