@@ -153,3 +153,9 @@ def test_a_row_without_its_parent_is_refused(sessions: Sessions) -> None:
         session.add(Series(study_id=4711, series_instance_uid="1.2"))
         with pytest.raises(IntegrityError):
             session.flush()
+
+
+def test_postgresql_compiles_no_query(postgres_engine: Engine) -> None:
+    for _ in range(2):  # also on a connection that was given back
+        with postgres_engine.connect() as connection:
+            assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
