@@ -106,8 +106,9 @@ class Catalog:
         place = self._place(header, now)
         registered = self._add(place, _values(header, stored, place.series_id, calling_ae, now), stored)
         is_late = place.state == StudyState.COMPLETE
-        is_image = registered.is_new and header.sop_class_uid in RADIOGRAPH_SOP_CLASSES
-        if is_late or not registered.is_new:
+        is_radiograph = header.sop_class_uid in RADIOGRAPH_SOP_CLASSES
+        is_image = registered.is_new and is_radiograph
+        if is_radiograph and (is_late or not registered.is_new):
             self._take_for_reading(place.study_id, now)
         if is_late and is_image:
             self._reopen(place.study_id, now)

@@ -235,6 +235,18 @@ def test_what_came_for_comparison_and_is_then_sent_for_itself_is_drafted(
     assert "it was sent for itself: it is no longer a prior alone" in words
 
 
+def test_a_report_that_comes_to_a_prior_has_it_not_drafted(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        current = add_study(session, state=StudyState.COMPLETE)
+        receive(session)
+        prior = session.exec(select(Study).where(Study.id != current.id)).one()
+        add_pull(session, prior.study_instance_uid, prior_of=current.id, for_comparison=True, state=PullState.DONE)
+        lifecycle.advance(session, prior, StudyState.COMPLETE, now=NOON)
+        for _ in range(2):
+            receive(session, SOPInstanceUID="1.2.5", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+        assert is_for_comparison(session, prior.id or 0)
+
+
 @pytest.mark.parametrize("state", [PullState.PENDING, PullState.PULLING])
 def test_what_comes_while_a_prior_is_pulled_is_the_prior(state: PullState, sessions: Sessions) -> None:
     with sessions.begin() as session:
