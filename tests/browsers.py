@@ -97,12 +97,15 @@ def look(page: Page, name: str) -> None:
 
     PAGE_PICTURES=FOLDER keeps pictures of it, for README and for whoever wants to look.
     """
+    page.wait_for_load_state()  # its words can be there before its colours
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for size in (NARROW, WIDE):
         page.set_viewport_size(size)  # type: ignore[arg-type]
-        assert page.evaluate(_TOO_WIDE) == [], f"{name}, {size['width']} wide"
+        too_wide = page.evaluate(_TOO_WIDE)
+        assert too_wide == [], f"{name}, {size['width']} wide: {too_wide}"
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            assert page.evaluate(_TOO_FAINT) == [], f"{name}, {scheme}"
+            too_faint = page.evaluate(_TOO_FAINT)
+            assert too_faint == [], f"{name}, {scheme}: {too_faint}"
             if folder := os.environ.get("PAGE_PICTURES"):
                 page.screenshot(path=f"{folder}/{name}-{scheme}-{size['width']}.png", full_page=True)
