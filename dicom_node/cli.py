@@ -86,7 +86,7 @@ def main() -> None:
     except NodeError as error:
         _fail(str(error))
     except SettingsError as error:
-        _fail(f"settings cannot be read: {error}")
+        _fail(setting_faults.no_json(error))
     except DBAPIError as error:
         which = in_words(make_url(Settings().sqlalchemy_url))
         _fail(f"the database {which} cannot be used ({type(error.orig).__name__}): `dicom-node doctor` says more")

@@ -1,13 +1,15 @@
 """What is wrong with settings, in words: the setting, its value, what was expected, the file. Secrets are not shown."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
 
 from dicom_node.config import Settings
-from dicom_node.setting_sources import did_you_mean, origin
+from dicom_node.setting_sources import PREFIX, did_you_mean, origin
 
 # Settings that are secrets or hold some. An address (://), too, may hold a password.
 _SECRET = frozenset(
@@ -20,6 +22,13 @@ Place = tuple[int | str, ...]
 def in_words(error: ValidationError) -> str:
     """A line for each fault, and where the settings came from."""
     return "\n".join([*(_sentence(each) for each in error.errors()), f"({origin()})"])
+
+
+def no_json(error: SettingsError) -> str:
+    """A variable or a secret file that should hold a list or a table: where it breaks, not what stands there."""
+    field = re.search(r'field "(\w+)"', str(error))
+    name = PREFIX + field[1].upper() if field else "a variable"
+    return f"{name} is no JSON, as lists and tables are written there: {error.__cause__ or error}"
 
 
 def _sentence(fault: ErrorDetails) -> str:

@@ -80,7 +80,12 @@ def _variables() -> Iterator[tuple[str, str, str]]:
 def _secret_files() -> Iterator[tuple[str, str, str]]:
     """What has a dot is still being made (`.new`), or Kubernetes' own."""
     folder = secrets_folder()
-    for file in sorted(folder.iterdir()) if folder else ():
+    try:
+        files = sorted(folder.iterdir()) if folder else []
+    except OSError as error:
+        what = f"{SECRETS_FOLDER_VARIABLE} names {folder}"
+        raise Permanent(f"{what}, which cannot be listed: {error.strerror}") from error
+    for file in files:
         if file.name.upper().startswith(PREFIX) and "." not in file.name:
             yield "secret file", str(file), _setting(file.name)
 

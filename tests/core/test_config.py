@@ -1,6 +1,7 @@
 """Where settings come from, which wins, and what an error tells."""
 
 from collections.abc import Iterator
+from errno import EACCES
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +14,7 @@ from sqlalchemy import make_url
 from dicom_node.config import Settings
 from dicom_node.errors import Permanent
 from dicom_node.peers import DicomDestination
-from dicom_node.setting_faults import _SECRET, in_words
+from dicom_node.setting_faults import _SECRET, in_words, no_json
 from dicom_node.setting_sources import CONFIG_FILE_VARIABLE, SECRETS_FOLDER_VARIABLE
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example"}
@@ -293,6 +294,17 @@ def test_a_variable_goes_before_a_secret_file(secrets_folder: Path, monkeypatch:
     assert Settings().ae_title == "VARIABLE"
 
 
+def test_a_folder_of_secrets_that_nobody_may_list_is_an_error(
+    secrets_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(_: Path) -> Iterator[Path]:
+        raise PermissionError(EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", deny)
+    with pytest.raises(Permanent, match=r"secrets, which cannot be listed: Permission denied"):
+        Settings()
+
+
 def test_a_folder_of_secrets_that_is_absent_is_an_error(secrets_folder: Path) -> None:
     secrets_folder.rmdir()
     with pytest.raises(Permanent, match="expected a folder"):
@@ -322,9 +334,12 @@ def test_the_name_of_a_destination_is_a_key(name: str) -> None:
 
 def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DICOM_NODE_PEERS", "{CANARY")
-    with pytest.raises(SettingsError, match='field "peers"') as caught:
+    with pytest.raises(SettingsError) as caught:
         Settings()
-    assert "CANARY" not in str(caught.value)
+    said = no_json(caught.value)
+    assert said.startswith("DICOM_NODE_PEERS is no JSON, as lists and tables are written there: Expecting")
+    assert said.endswith("line 1 column 2 (char 1)")
+    assert "CANARY" not in said
 
 
 def test_a_named_settings_file_that_is_absent_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
