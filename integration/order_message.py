@@ -8,7 +8,7 @@ from dicom_node.patients import Identifier
 from dicom_node.peers import Hl7Paths
 from integration.acknowledgement import REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, error
 from integration.er7 import Message, Segment
-from integration.patient_message import patient_of
+from integration.patient_message import patients_of
 from integration.reading import Group, Reading
 
 # ORC-1, table 0119: the order as it is now, or that it is no more. An order without ORC-1 is a new one.
@@ -48,12 +48,11 @@ class OrderFacts:
 
 def read_orders(message: Message, paths: Hl7Paths) -> Reading:
     """Raises Refused where there is no order, or one that nothing identifies."""
-    patient = patient_of(message)
-    groups = order_groups(message.segments)
+    groups = [(patient, group) for patient, part in patients_of(message) for group in order_groups(part)]
     if not groups:
         raise error(SEGMENT_SEQUENCE_ERROR, "ORC^1", "expected an order")
-    used = [group for group in groups if _control(group) in TELLS | CANCELS]
-    facts = tuple(_read(group, patient, paths) for group in used)
+    used = [(patient, group) for patient, group in groups if _control(group) in TELLS | CANCELS]
+    facts = tuple(_read(group, patient, paths) for patient, group in used)
     unused = len(groups) - len(used)
     words = [f"{len(facts)} orders" if len(facts) > 1 else "an order"] if facts else []
     return Reading(

@@ -1,5 +1,6 @@
 """ADT messages that say something new of a patient: updates and merges (HL7 2.5.1 3.3.8, 3.3.31, 3.3.40)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_node.patients import Identifier
@@ -27,7 +28,7 @@ class MergeFacts:
 
 
 def read_update(message: Message, _: Hl7Paths) -> Reading:
-    return Reading((UpdateFacts(_event(message), patient_of(message)),), "a patient update")
+    return Reading((UpdateFacts(_event(message), patient_of(message.segments)),), "a patient update")
 
 
 def read_merges(message: Message, _: Hl7Paths) -> Reading:
@@ -45,9 +46,19 @@ def read_merges(message: Message, _: Hl7Paths) -> Reading:
     return Reading(tuple(merges), f"{len(merges)} merged patients" if len(merges) > 1 else "a merged patient")
 
 
-def patient_of(message: Message) -> tuple[Identifier, ...]:
-    """PID-3, all of its identifiers. Raises Refused where there is none."""
-    pid = message.first("PID")
+def patients_of(message: Message) -> list[tuple[tuple[Identifier, ...], Sequence[Segment]]]:
+    """Each patient with its segments: an ORU may be about several (HL7 2.5.1 7.3.1), each from its PID on.
+
+    What stands before the first PID is the first patient's, too. Raises Refused where a patient has no identifier.
+    """
+    begins = [at for at, segment in enumerate(message.segments) if segment.name == "PID"][1:]
+    parts = [message.segments[begin:end] for begin, end in zip([0, *begins], [*begins, None], strict=True)]
+    return [(patient_of(part), part) for part in parts]
+
+
+def patient_of(segments: Sequence[Segment]) -> tuple[Identifier, ...]:
+    """All identifiers of the first PID-3. Raises Refused where there is none."""
+    pid = next((segment for segment in segments if segment.name == "PID"), None)
     if pid is None:
         raise error(SEGMENT_SEQUENCE_ERROR, "PID^1", "expected a patient")
     return _identifiers(pid, "PID", 3)

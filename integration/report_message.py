@@ -8,7 +8,7 @@ from dicom_node.peers import Hl7Paths
 from integration.acknowledgement import REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, error
 from integration.er7 import Message, Segment
 from integration.order_message import order_groups
-from integration.patient_message import patient_of
+from integration.patient_message import patients_of
 from integration.reading import Group, Reading
 from integration.report_text import split_lines
 
@@ -38,11 +38,12 @@ class FinalFacts:
 
 def read_finals(message: Message, paths: Hl7Paths) -> Reading:
     """Raises Refused where there is no request, or a final report of which nothing says what it is of."""
-    patient = patient_of(message)
-    groups = [group for group in order_groups(message.segments) if group.first("OBR")]
-    if not groups:
+    groups = [(patient, group) for patient, part in patients_of(message) for group in order_groups(part)]
+    requests = [(patient, group) for patient, group in groups if group.first("OBR")]
+    if not requests:
         raise error(SEGMENT_SEQUENCE_ERROR, "OBR^1", "expected a request")
-    facts = tuple(_read(group, patient, paths) for group in groups if group.component("OBR", 25) in FINAL)
+    finals = [(patient, group) for patient, group in requests if group.component("OBR", 25) in FINAL]
+    facts = tuple(_read(group, patient, paths) for patient, group in finals)
     return Reading(facts, "a final report" if facts else "a report that is not final")
 
 

@@ -45,6 +45,21 @@ def test_a_final_report_of_another_patient_closes_nothing(house: House) -> None:
     assert house.draft().state == "reported"
 
 
+def test_each_report_of_a_message_is_of_the_patient_before_it(house: House) -> None:
+    """HL7 2.5.1 7.3.1: PATIENT_RESULT repeats."""
+    (_, *first), (header, *second) = (
+        each.decode().split("\r") for each in (final(patient=OTHER, accession="A"), final())
+    )
+    house.receive()
+    house.draft()
+    house.hear("\r".join([header, *first[:-1], *second]).encode())
+    assert [(each.accession_number, each.patient_identifiers) for each in all_of(house.sessions, FinalReport)] == [
+        ("A", '[["CANARY-OTHER", "hosp"]]'),
+        (ACCESSION, '[["CANARY-ID", "hosp"]]'),
+    ]
+    assert [each.state for each in all_of(house.sessions, Delivery)] == ["cancelled", "cancelled"]
+
+
 def test_a_final_report_of_another_study_closes_that_one_alone(house: House) -> None:
     """Two procedures under one accession number."""
     house.receive()

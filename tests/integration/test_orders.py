@@ -132,6 +132,15 @@ def test_an_order_control_makes_changes_or_cancels_the_order(control: str, is_ca
     assert (row.is_cancelled, row.reason_for_study) == (False, "Dyspnoea")
 
 
+def test_each_order_of_a_message_is_of_the_patient_before_it(house: House) -> None:
+    (_, *second) = order(patient=OTHER, placer="X", filler="Y").decode().split("\r")
+    house.hear(order() + "\r".join(second).encode())
+    assert [each.patient_identifiers for each in all_of(house.sessions, Order)] == [
+        '[["CANARY-ID", "hosp"]]',
+        '[["CANARY-OTHER", "hosp"]]',
+    ]
+
+
 @pytest.mark.parametrize(
     ("second", "count"),
     [
