@@ -26,6 +26,10 @@ class Identifier:
         differ = self.authorities and other.authorities and self.authorities.isdisjoint(other.authorities)
         return is_same_number and not differ
 
+    def beside(self, other: "Identifier") -> "Identifier":
+        """As it is meant in one breath with the other: whoever names no authority means the other's."""
+        return self if self.authorities else Identifier(self.id_number, other.authorities)
+
 
 Identifiers = Collection[Identifier]
 
@@ -63,6 +67,7 @@ def all_identifiers(session: Session, known: Identifiers) -> list[Identifier]:
 
 
 def _merged_with(session: Session, one: Identifier) -> list[Identifier]:
+    """A merge without authorities is read as one of the identifier's: else it would join two sites that count alike."""
     named = or_(col(PatientMerge.prior_id) == one.id_number, col(PatientMerge.surviving_id) == one.id_number)
     pairs = [identifiers_from_json(row.identifiers) for row in session.exec(select(PatientMerge).where(named))]
-    return [each for pair in pairs if agree([one], pair) for each in pair]
+    return [each.beside(one) for pair in pairs if agree([one], pair) for each in pair]

@@ -127,6 +127,15 @@ def test_a_merge_of_another_authoritys_number_is_not_the_patients(house: House) 
     assert house.is_held()
 
 
+@pytest.mark.parametrize(("patient", "is_held"), [("CANARY-ID^^^CLINIC^MR", True), ("CANARY-OLD^^^HOSP^MR", False)])
+def test_a_merge_that_names_no_authority_does_not_join_two_sites_that_count_alike(
+    patient: str, is_held: bool, house: House
+) -> None:
+    house.hear(merge(prior="CANARY-OLD", surviving=PATIENT_ID), order(patient=patient))
+    house.receive(IssuerOfPatientID="HOSP")
+    assert house.is_held() is is_held
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [
