@@ -26,6 +26,10 @@ class Identifier:
         differ = self.authorities and other.authorities and self.authorities.isdisjoint(other.authorities)
         return is_same_number and not differ
 
+    def is_of_the_authority_of(self, other: "Identifier") -> bool:
+        """Also where neither names one."""
+        return self.authorities == other.authorities or not self.authorities.isdisjoint(other.authorities)
+
     def beside(self, other: "Identifier") -> "Identifier":
         """As it is meant in one breath with the other: whoever names no authority means the other's."""
         return self if self.authorities else Identifier(self.id_number, other.authorities)

@@ -83,7 +83,7 @@ def _work_in_update(session: Session, facts: UpdateFacts, source: Source) -> Non
 def _work_in_merge(session: Session, facts: MergeFacts, source: Source) -> None:
     """Said of all studies, also of those whose case is closed: it tells why the RIS names them otherwise."""
     gone, staying = (all_identifiers(session, each) for each in (facts.prior, facts.surviving))
-    for prior, surviving in product(facts.prior, facts.surviving):
+    for prior, surviving in _merged(facts):
         merge = PatientMerge(
             message_id=source.message_id,
             prior_id=prior.id_number,
@@ -97,6 +97,15 @@ def _work_in_merge(session: Session, facts: MergeFacts, source: Source) -> None:
     for known, words in ((gone, "its patient into another"), (staying, "another patient into its own")):
         for study in _studies_of(session, known):
             _tell(session, study, source.now, f"ADT^{facts.event}: the RIS merged {words}; {_AS_THE_IMAGE}")
+
+
+def _merged(facts: MergeFacts) -> Sequence[tuple[Identifier, Identifier]]:
+    """Each prior identifier with those that survive of its authority; where none do, with all.
+
+    Beside its number a patient may have one that many share, such as a placeholder: that must not join all who have it.
+    """
+    pairs = list(product(facts.prior, facts.surviving))
+    return [(prior, surviving) for prior, surviving in pairs if prior.is_of_the_authority_of(surviving)] or pairs
 
 
 def _tell(session: Session, study: Study, now: datetime, words: str) -> None:

@@ -120,6 +120,15 @@ def test_each_merging_event_is_a_row(event: str, house: House) -> None:
     assert row.identifiers == '[["OLD", "a"], ["NEW", "1.2", "a"]]'
 
 
+def test_a_number_that_many_share_joins_nobody_by_merges(house: House) -> None:
+    for one, other in (("CANARY-ID", "CANARY-NEW"), ("CANARY-A", "CANARY-B")):
+        shared = "999999999^^^INSURANCE^SS"
+        house.hear(merge(prior=f"{one}^^^HOSP^MR", surviving=f"{shared}~{other}^^^HOSP^MR", control_id=one))
+    house.hear(order(patient="CANARY-B^^^HOSP^MR"))
+    house.receive()
+    assert house.is_held()
+
+
 def test_a_merge_of_another_authoritys_number_is_not_the_patients(house: House) -> None:
     house.hear(order(patient="CANARY-NEW^^^HOSP^MR"))
     house.hear(merge(prior="CANARY-ID^^^CLINIC^MR", surviving="CANARY-NEW^^^HOSP^MR"))
