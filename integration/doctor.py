@@ -8,6 +8,7 @@ from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
 from dicom_node.doctor.network import reach_fault
 from dicom_node.peers import MllpDestination
+from integration.destinations import NOT_SENT
 from integration.escape import escape
 from integration.mllp import MllpSender
 
@@ -26,7 +27,7 @@ def _ask(settings: Settings, to: MllpDestination) -> Diagnosis:
         ack = MllpSender(to).send(_clock_message(settings, to))
     except OSError:  # its TLS files: the certificate's line says what is wrong
         return fault(what, "was not asked: its certificates make no TLS", "see the certificate's line")
-    if not ack.code:
+    if ack.code in ("", NOT_SENT):
         return fault(what, ack.reason, f"is it MLLP that is spoken at {where}, with TLS or without? See its log")
     return ok(what, f"{where} answers a test message ({ack.code})")
 

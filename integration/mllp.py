@@ -15,7 +15,7 @@ from dicom_node.peers import MllpDestination
 from dicom_node.states import DeliveryKind
 from dicom_node.tls import client_context
 from integration.acknowledgement import acknowledge
-from integration.destinations import Ack, Encoded, Outcome
+from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.er7 import read_header
 from integration.framing import Deframer, frame
@@ -61,6 +61,10 @@ _ENCODERS: Mapping[DeliveryKind, Callable[[ReportDocument, MllpDestination], Enc
 }
 
 
+class _NoConnection(PeerUnreachable):
+    """Nothing of the message has gone out."""
+
+
 class MllpSender:
     """Sends ORU^R01 messages to one RIS and waits for the acknowledgement that they ask for.
 
@@ -88,6 +92,8 @@ class MllpSender:
                 return self._exchange(connection, payload)
         except TimeoutError:
             return self._retry(f"did not acknowledge the report within {self.timeout_s:g} s")
+        except _NoConnection as error:
+            return self._retry(str(error), NOT_SENT)
         except PeerUnreachable as error:
             return self._retry(str(error))
         except OSError:
@@ -99,7 +105,7 @@ class MllpSender:
         try:
             plain = socket.create_connection((to.host, to.port), timeout=self.timeout_s)
         except OSError as error:  # refused, unreachable, too slow, or an unknown name
-            raise PeerUnreachable("cannot be reached: no connection") from error
+            raise _NoConnection("cannot be reached: no connection") from error
         with plain:
             if self._tls is None:
                 yield plain
@@ -107,7 +113,7 @@ class MllpSender:
             try:
                 secure = self._tls.wrap_socket(plain, server_hostname=to.host)
             except OSError as error:
-                raise PeerUnreachable("cannot be reached: no TLS") from error
+                raise _NoConnection("cannot be reached: no TLS") from error
             with secure:
                 yield secure
 
@@ -137,8 +143,8 @@ class MllpSender:
         causes = [f"{code} {_ERRORS[code]}" for code in answer.error_codes if code in _ERRORS]
         return Ack(outcome, answer.code, f"{self.name} {words} ({', '.join([answer.code, *causes])}).")
 
-    def _retry(self, words: str) -> Ack:
-        return Ack(Outcome.RETRY, "", f"{self.name} {words}.")
+    def _retry(self, words: str, code: str = "") -> Ack:
+        return Ack(Outcome.RETRY, code, f"{self.name} {words}.")
 
 
 @dataclass(frozen=True)

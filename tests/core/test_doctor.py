@@ -327,6 +327,13 @@ def test_a_ris_that_keeps_silent_is_no_ris(changed: Changed, ris: LoopbackRis) -
     assert "did not acknowledge" in diagnosis.words
 
 
+def test_a_ris_without_tls_is_told_from_one_with_it(changed: Changed, ris: LoopbackRis, tmp_path: Path) -> None:
+    tls = Authority(tmp_path / "certificates").issue("node")
+    diagnosis = found(changed(ris=(ris_at(ris.port, tls=tls, timeout_s=0.5),)), "RIS main")
+    assert diagnosis.verdict == Verdict.FAULT
+    assert "no TLS" in diagnosis.words
+
+
 def test_terms_that_were_not_accepted_are_said(changed: Changed, tmp_path: Path) -> None:
     write_tiny_model(folder := tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())

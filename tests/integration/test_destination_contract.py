@@ -25,7 +25,7 @@ from report_samples import make_document
 from waiting import LONG_S
 
 from dicom_node.peers import DicomDestination, MllpDestination
-from integration.destinations import Destination, Outcome
+from integration.destinations import NOT_SENT, Destination, Outcome
 from integration.mllp import MllpSender
 from integration.simulators.inbox import Inbox, read_receipts
 from integration.simulators.pacs import NO_FAULT, LoopbackPacs, PacsFault
@@ -229,8 +229,10 @@ def test_rubbish_is_retried(rig: Rig) -> None:
         assert rig.destination_at(port, SHORT_S).send(rig.payload).outcome is Outcome.RETRY
 
 
-def test_nobody_listening_is_retried(rig: Rig) -> None:
-    assert rig.destination_at(free_port(), LONG_S).send(rig.payload).outcome is Outcome.RETRY
+def test_nobody_listening_is_retried_and_has_nothing(rig: Rig) -> None:
+    ack = rig.destination_at(free_port(), LONG_S).send(rig.payload)
+
+    assert (ack.outcome, ack.code) == (Outcome.RETRY, NOT_SENT)
 
 
 def test_delivery_succeeds_once_the_peer_is_well_again(rig: Rig, peer: Peer) -> None:

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from rows import add_job, add_study, all_of, only, receive
 from sqlmodel import Session, select
 from stored_files import whole_files
+from waiting import free_port
 
 from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
@@ -27,9 +28,10 @@ from dicom_node.states import NOT_TOLD_FINAL, SUPERSEDED, WITHDRAWN, DeliveryKin
 from dicom_node.storage import InstanceStore, StoredFile
 from dicom_node.timeline import study_status, timeline
 from dicom_node.withdrawal import withdraw
-from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
+from integration.destinations import NOT_SENT, Ack, Destination, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.history import text_rows
+from integration.mllp import MllpSender
 from integration.order_numbers import numbers_in
 from integration.oru import encode_oru
 from integration.oru_cancellation import encode_cancellation
@@ -99,7 +101,7 @@ class House:
     def draft(self) -> None:
         assert infer(self.reader)
 
-    def tell(self, *destinations: FakeDestination) -> None:
+    def tell(self, *destinations: Destination) -> None:
         for each in destinations:
             while deliver_due(self.teller, each):
                 pass
@@ -514,6 +516,14 @@ def test_what_went_out_unanswered_may_be_there_whatever_is_answered_later(
     assert ("pacs is told by a rejection note" in house.withdraw()) == is_told
     house.tell(house.notes)
     assert len(house.notes.sent) == is_told
+
+
+def test_a_ris_that_was_never_reached_is_not_told_of_a_withdrawal(house: House) -> None:
+    house.receive()
+    house.draft()
+    house.tell(MllpSender(MllpDestination(name="ris", host="127.0.0.1", port=free_port())))
+    assert house.withdraw() == ["nobody has a draft of it"]
+    assert house.jobs() == ["done"]
 
 
 def test_a_withdrawal_is_told_whatever_else_came_since(told: House) -> None:
