@@ -19,8 +19,8 @@ _NULL = '""'  # HL7 2.5.1 2.5.3: the value is to be deleted
 # HL7 2.5.1 2.7: what an escape stands for; F, S, T, R and E stand for the delimiters.
 _FORMATS = {".br": "\n", ".sp": "\n", "H": "", "N": ""}
 _HEXADECIMAL = re.compile(r"X(?:[0-7][0-9A-Fa-f])+")  # beyond ASCII they depend on the character set: left as they are
-# A message, or an envelope of a batch (HL7 2.5.1 2.10.3), begins a line.
-_BORDER = re.compile(rb"(?:\A|(?<=[\r\n]))(?=(?:MSH|FHS|BHS|BTS|FTS)[^A-Za-z0-9\s])")
+# A message, or an envelope of a batch (HL7 2.5.1 2.10.3), begins a line. A line of text may begin with `BTS:`, too.
+_BORDER = rb"(?:\A|(?<=[\r\n]))(?=MSH[^A-Za-z0-9\s]|(?:FHS|BHS|BTS|FTS)%b)"
 MOST_MESSAGES = 10_000  # in a block
 _ENVELOPES = (b"FHS", b"BHS", b"BTS", b"FTS")
 
@@ -140,7 +140,9 @@ def split_batch(block: bytes) -> list[bytes]:
     """The messages of a block: one, or those of a batch or file without their envelopes (FHS, BHS, BTS, FTS)."""
     if block.count(b"MSH") > MOST_MESSAGES:
         return [block]  # which its reader refuses
-    pieces = [piece for piece in _BORDER.split(block.removeprefix(BYTE_ORDER_MARK)) if piece.strip()]
+    bare = block.removeprefix(BYTE_ORDER_MARK)
+    border = _BORDER % re.escape(bare.lstrip()[3:4])
+    pieces = [piece for piece in re.split(border, bare) if piece.strip()]
     messages = [piece for piece in pieces if not piece.startswith(_ENVELOPES)]
     return messages if len(messages) > 1 or len(pieces) > len(messages) > 0 else [block]
 

@@ -98,6 +98,12 @@ def test_a_batch_is_split_into_its_messages() -> None:
     assert split_batch(one + two) == [one, two]
 
 
+def test_a_line_of_text_that_begins_like_an_envelope_is_text() -> None:
+    """British Thoracic Society; senders leave line ends within a text unescaped."""
+    report = f"{MSH}\rOBX|1|TX|||Nodule of 4 mm.\nBTS: no follow-up.||||||F\r".encode()
+    assert split_batch(report) == [report]
+
+
 @pytest.mark.parametrize(
     "block", [b"", b"rubbish", b"FHS|^~\\&\rFTS|0\r", b"\xef\xbb\xbfMSH|^~\\&|A\r", b"\r\nMSH|^~\\&|A"]
 )
