@@ -22,6 +22,7 @@ _HEXADECIMAL = re.compile(r"X(?:[0-7][0-9A-Fa-f])+")  # beyond ASCII they depend
 # A message, or an envelope of a batch (HL7 2.5.1 2.10.3), begins a line. A line of text may begin with `BTS:`, too.
 _BORDER = rb"(?:\A|(?<=[\r\n]))(?=MSH[^A-Za-z0-9\s]|(?:FHS|BHS|BTS|FTS)%b)"
 MOST_MESSAGES = 10_000  # in a block
+_TEXTS = ("OBX", "NTE")
 _ENVELOPES = (b"FHS", b"BHS", b"BTS", b"FTS")
 
 
@@ -157,7 +158,9 @@ def _lines(text: str, field_delimiter: str) -> Iterator[str]:
     """The segments: some senders leave line ends within a text unescaped. Nothing is added to MSH."""
     segment = ""
     for line in _LINE_END.split(text):
-        begins = _SEGMENT.match(line) is not None and line[3:4] in ("", field_delimiter)
+        # A bare name is an empty segment, but within a text three capitals: NAD
+        ends = (field_delimiter,) if segment.startswith(_TEXTS) else ("", field_delimiter)
+        begins = _SEGMENT.match(line) is not None and line[3:4] in ends
         if begins and segment:
             yield segment
         if begins:

@@ -84,6 +84,11 @@ def test_a_line_that_begins_no_segment_goes_on_with_the_one_before() -> None:
     assert read(f"{MSH}\nlower|case\nPID|1").header.field(12) == "2.5.1"
 
 
+def test_three_capitals_on_a_line_of_a_text_are_text() -> None:
+    message = read(f"{MSH}\rOBX|1|TX|||CHEST\nNAD\nNo change.||||||F\rPV1\r")
+    assert message.segments[1].component(5) == "CHEST NAD No change."
+
+
 def test_empty_and_unknown_segments_are_kept() -> None:
     assert names(f"{MSH}\r||||\rZZZ|1\rOBX\r") == ["MSH", "ZZZ", "OBX"]
 
