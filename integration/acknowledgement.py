@@ -38,8 +38,8 @@ REFUSALS = (
     (
         _ERROR,
         DATA_TYPE_ERROR,
-        "bytes that are no text in the character set; an identifier that is too long; no UID where one should be; "
-        "too many delimiters; too many bytes, then the connection ends",
+        "bytes that are no text in the character set; an identifier that is too long, or too many of a patient; no UID "
+        "where one should be; too many delimiters; too many bytes, then the connection ends",
     ),
     (_ERROR, TABLE_VALUE_NOT_FOUND, "MSH-18 is unknown"),
     (_ERROR, INTERNAL_ERROR, "a fault of this program"),

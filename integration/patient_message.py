@@ -7,7 +7,7 @@ from dicom_node.patients import Identifier
 from dicom_node.peers import Hl7Paths
 from integration.acknowledgement import DATA_TYPE_ERROR, REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, error
 from integration.er7 import Message, Segment
-from integration.reading import LONGEST_IDENTIFIER, Reading
+from integration.reading import LONGEST_IDENTIFIER, MOST_IDENTIFIERS, Reading
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def _identifiers(segment: Segment, name: str, number: int) -> tuple[Identifier, 
     found = tuple(filter(None, (_identifier(segment, each) for each in segment.repetitions(number))))
     if not found:
         raise error(REQUIRED_FIELD_MISSING, f"{name}^1^{number}", "expected a patient identifier")
+    if len(found) > MOST_IDENTIFIERS:
+        raise error(DATA_TYPE_ERROR, f"{name}^1^{number}", f"expected {MOST_IDENTIFIERS} patient identifiers at most")
     if any(len(each.id_number) > LONGEST_IDENTIFIER for each in found):
         raise error(DATA_TYPE_ERROR, f"{name}^1^{number}", f"expected {LONGEST_IDENTIFIER} characters at most")
     return found

@@ -11,6 +11,7 @@ from integration.er7 import Segment
 from integration.escape import escape
 
 LONGEST_IDENTIFIER = 199  # characters: ST in HL7 2.5.1 2.A.73
+MOST_IDENTIFIERS = 100  # of one patient: a merge pairs them
 _PATH = re.compile(r"(\w{3})-(\d+)(?:\.(\d+))?")
 _ENTITY_PARTS = (1, 2, 3, 4)  # EI: identifier, namespace, universal ID and its type
 

@@ -49,7 +49,7 @@ def read_finals(message: Message, paths: Hl7Paths) -> Reading:
 
 def _read(group: Group, patient: tuple[Identifier, ...], paths: Hl7Paths) -> FinalFacts:
     rows = [segment for segment in group.segments if segment.name == "OBX"]
-    studies = [row for row in rows if row.component(3) == _STUDY_INSTANCE_UID]
+    studies = [row for row in rows if _names_study(row)]
     facts = FinalFacts(
         status=group.component("OBR", 25),
         patient=patient,
@@ -59,12 +59,16 @@ def _read(group: Group, patient: tuple[Identifier, ...], paths: Hl7Paths) -> Fin
         filler_order_number=group.entity("ORC-3", "OBR-3"),
         findings=_text(row for row in rows if _is_section(row, FINDINGS)),
         impression=_text(row for row in rows if _is_section(row, IMPRESSION)),
-        text=_text(row for row in rows if row not in studies),
+        text=_text(row for row in rows if not _names_study(row)),
     )
     numbers = (facts.accession_number, facts.study_instance_uid, facts.placer_order_number, facts.filler_order_number)
     if not any(numbers):
         raise error(REQUIRED_FIELD_MISSING, "OBR^1^18", "expected what the report is of")
     return facts
+
+
+def _names_study(row: Segment) -> bool:
+    return row.component(3) == _STUDY_INSTANCE_UID
 
 
 def _study(rows: list[Segment]) -> str:

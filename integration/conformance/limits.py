@@ -9,7 +9,7 @@ from dicom_node.web import multipart, server, upload
 from integration import commitment_scu, er7, inbound_message
 from integration.conformance.markdown import binary, number
 from integration.mllp_conversation import Limits
-from integration.reading import LONGEST_IDENTIFIER
+from integration.reading import LONGEST_IDENTIFIER, MOST_IDENTIFIERS
 
 
 def limit_facts() -> Mapping[str, str]:
@@ -53,6 +53,7 @@ def _of_messages() -> dict[str, float]:
         "most_batch_messages": er7.MOST_MESSAGES,
         "most_delimiters": inbound_message.MOST_DELIMITERS,
         "longest_identifier": LONGEST_IDENTIFIER,
+        "most_identifiers": MOST_IDENTIFIERS,
     }
 
 

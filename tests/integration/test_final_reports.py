@@ -1,5 +1,7 @@
 """Final reports and patient updates of the RIS, and what they do to pending work."""
 
+from time import process_time
+
 import pytest
 from doubles import NOON, RETRY
 from hl7_messages import ACCESSION, PATIENT_ID, final, merge, order, update
@@ -11,8 +13,11 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, FinalReport, Job, PatientMerge
+from dicom_node.peers import Hl7Paths
 from dicom_node.states import CLOSED, JobState
 from dicom_node.timeline import list_statuses
+from integration.er7 import Message
+from integration.report_message import read_finals
 
 AS_THE_IMAGE = "the report names it as the image does"
 
@@ -29,6 +34,14 @@ def test_a_final_report_is_kept_for_comparison(house: House) -> None:
     assert row.findings == "Small effusion.\n\nNo pneumothorax."
     assert row.impression == "Effusion.\nNothing else."
     assert row.text == f"{row.findings}\n{row.impression}"
+
+
+def test_a_final_report_of_many_rows_holds_up_nobody() -> None:
+    rows = [f"OBX|{at}|ST|113014^DICOM Study^DCM||1.2.{at}" for at in range(20_000)]
+    report = Message.of("\r".join([final().decode(), *rows]))
+    started = process_time()
+    assert len(read_finals(report, Hl7Paths()).facts) == 1
+    assert process_time() - started < 5  # seconds: 15 and more where each row is compared with each
 
 
 def test_a_final_report_before_the_draft_stops_it(house: House) -> None:
