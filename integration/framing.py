@@ -1,10 +1,14 @@
 """MLLP blocks: how an HL7 message begins and ends on a stream. Source: HL7 2.5.1 appendix C.4."""
 
+import re
+
 from dicom_node.errors import PeerUnreachable
 
 START_OF_BLOCK = b"\x0b"
 END_OF_BLOCK = b"\x1c\r"
 MAX_FRAME_BYTES = 64 * 1024 * 1024
+# What begins a message and not a line of text: word processors break lines by the same character.
+_BEGINNING = re.compile(rb"\x0b(?=(?:\xef\xbb\xbf)?[\r\n\t ]*(?:MSH|FHS|BHS))")
 
 
 class Deframer:
@@ -26,8 +30,7 @@ class Deframer:
         self._buffer += received
         messages = []
         while (end := self._buffer.find(END_OF_BLOCK, self._searched)) >= 0:
-            start = self._buffer.rfind(START_OF_BLOCK, 0, end)
-            if start >= 0:
+            if (start := self._start_before(end)) >= 0:
                 messages.append(bytes(self._buffer[start + 1 : end]))
             del self._buffer[: end + len(END_OF_BLOCK)]
             self._searched = 0
@@ -37,6 +40,11 @@ class Deframer:
         if len(self._buffer) > self._max_bytes:
             raise PeerUnreachable(f"sent a message of more than {self._max_bytes} bytes")
         return messages
+
+    def _start_before(self, end: int) -> int:
+        """Where the last message begins, else the last block; -1 for none."""
+        beginnings = [found.start() for found in _BEGINNING.finditer(self._buffer, 0, end)]
+        return beginnings[-1] if beginnings else self._buffer.rfind(START_OF_BLOCK, 0, end)
 
     def __len__(self) -> int:
         """The bytes so far of a message that is not complete; 0 between messages."""

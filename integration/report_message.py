@@ -85,7 +85,7 @@ def _is_section(row: Segment, codes: frozenset[str]) -> bool:
 def _text(rows: Iterable[Segment]) -> str:
     """OBX-5 of all rows that hold text; a line for each repetition (a blank one, too) and for each line of an FT."""
     values = (value for row in rows if row.field(2) not in NO_TEXT for value in _values(row))
-    return "\n".join(split_lines("\n".join(values)))
+    return "\n".join(split_lines("\n".join(values).replace("\v", "\n")))  # VT: a line break of word processors
 
 
 def _values(row: Segment) -> Iterator[str]:

@@ -36,6 +36,11 @@ def test_a_final_report_is_kept_for_comparison(house: House) -> None:
     assert row.text == f"{row.findings}\n{row.impression}"
 
 
+def test_a_line_break_of_a_word_processor_is_one(house: House) -> None:
+    house.hear(final(findings="Small effusion.\vNo pneumothorax."))
+    assert only(house.sessions, FinalReport).findings == "Small effusion.\nNo pneumothorax."
+
+
 def test_a_final_report_of_many_rows_holds_up_nobody() -> None:
     rows = [f"OBX|{at}|ST|113014^DICOM Study^DCM||1.2.{at}" for at in range(20_000)]
     report = Message.of("\r".join([final().decode(), *rows]))

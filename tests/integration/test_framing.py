@@ -29,6 +29,12 @@ def test_block_cut_off_by_the_next_one_is_dropped() -> None:
     assert Deframer().feed(b"\x0bMSH|half" + frame(b"MSH|whole")) == [b"MSH|whole"]
 
 
+@pytest.mark.parametrize("beginning", [b"MSH|", b"\xef\xbb\xbf\r\nMSH|", b"BHS|"])
+def test_a_start_of_block_within_a_text_begins_nothing(beginning: bytes) -> None:
+    report = beginning + b"\rOBX|1|TX|||One line\x0band another\r"
+    assert Deframer().feed(b"\x0bMSH|half\x0brest" + frame(report)) == [report]
+
+
 def test_end_without_a_start_is_dropped() -> None:
     assert Deframer().feed(b"rest\x1c\r" + frame(b"MSH|whole")) == [b"MSH|whole"]
 
