@@ -14,6 +14,7 @@ from integration.report_text import split_lines
 
 FINAL = frozenset({"F", "C"})  # OBR-25, table 0123: final, corrected
 NO_TEXT = frozenset({"ED", "RP", "HD"})  # OBX-2: documents, pointers and identifiers
+TAKEN_BACK = frozenset({"D", "W"})  # OBX-11, table 0085: deleted, or posted wrongly
 _CODED = frozenset({"CE", "CWE", "CNE"})  # OBX-2: the text is their second component
 _STUDY_INSTANCE_UID = "113014"  # OBX-3, DCM
 # OBX-3.1, LOINC, or the suffix of a report section (HL7 2.5.1 7.5, table 0285)
@@ -84,8 +85,12 @@ def _is_section(row: Segment, codes: frozenset[str]) -> bool:
 
 def _text(rows: Iterable[Segment]) -> str:
     """OBX-5 of all rows that hold text; a line for each repetition (a blank one, too) and for each line of an FT."""
-    values = (value for row in rows if row.field(2) not in NO_TEXT for value in _values(row))
+    values = (value for row in rows if _is_text(row) for value in _values(row))
     return "\n".join(split_lines("\n".join(values).replace("\v", "\n")))  # VT: a line break of word processors
+
+
+def _is_text(row: Segment) -> bool:
+    return row.field(2) not in NO_TEXT and row.component(11) not in TAKEN_BACK
 
 
 def _values(row: Segment) -> Iterator[str]:

@@ -68,6 +68,7 @@ def _of_reports() -> dict[str, str]:
     return {
         "final_statuses": _sorted(report_message.FINAL),
         "not_text": _sorted(report_message.NO_TEXT),
+        "taken_back": _sorted(report_message.TAKEN_BACK),
         "findings_codes": _sorted(report_message.FINDINGS),
         "impression_codes": _sorted(report_message.IMPRESSION),
     }

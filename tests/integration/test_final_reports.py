@@ -36,6 +36,16 @@ def test_a_final_report_is_kept_for_comparison(house: House) -> None:
     assert row.text == f"{row.findings}\n{row.impression}"
 
 
+@pytest.mark.parametrize("status", ["D", "W"])
+def test_what_a_corrected_report_takes_back_is_not_in_its_text(status: str, house: House) -> None:
+    corrected = final(status="C", findings="Of another patient.").replace(
+        b"patient.||||||F", b"patient.||||||%b" % status.encode()
+    )
+    house.hear(corrected)
+    row = only(house.sessions, FinalReport)
+    assert (row.status, row.findings, row.text) == ("C", "", row.impression)
+
+
 def test_a_line_break_of_a_word_processor_is_one(house: House) -> None:
     house.hear(final(findings="Small effusion.\vNo pneumothorax."))
     assert only(house.sessions, FinalReport).findings == "Small effusion.\nNo pneumothorax."
