@@ -1,5 +1,7 @@
 """The last look at an ORU before it leaves: hl7apy for the structure, an own tokenizer for what it says."""
 
+import re
+
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_message
@@ -33,7 +35,8 @@ from integration.sr_identity import sr_sop_instance_uid
 
 _FRAMING = b"\x0b\x1c"  # HL7 2.5.1 appendix C.4
 _HEAD = ("MSH", "PID", "PV1", "ORC", "OBR")  # then TQ1 since 2.5, then OBX
-_LONGEST_ST = 199  # characters: hl7apy takes every OBX-5 for an ST, whatever OBX-2 says; a TX may have 65536
+# What is too long for some data type: an IS such as HD.1, of which hl7apy takes 20 characters
+_LONG_VALUE = re.compile(r"([^|^~&\r]{20})[^|^~&\r]+")
 _HL7_NAME = (0, 1, 2, 4, 3)  # where family, given, middle, prefix and suffix of a DICOM name lie in an XPN
 _GROUPS = {"": 0, "A": 0, "I": 1, "P": 2}  # XPN.8, table 0465
 # What hl7apy raises on a message that it does not like, beside its own exceptions
@@ -97,12 +100,11 @@ def _check_with_hl7apy(text: str) -> None:
 
 
 def _shorten(text: str) -> str:
-    """The message with long texts cut, for hl7apy alone: what they say is checked by `_check_text`."""
-    segments = [segment.split("|") for segment in text.split("\r")]
-    for segment in segments:
-        if segment[0] == "OBX" and field(segment, 2) != "ST" and len(segment) > 5:
-            segment[5] = segment[5][:_LONGEST_ST]
-    return "\r".join("|".join(segment) for segment in segments)
+    """The message with long values cut, for hl7apy alone: what they say is checked here.
+
+    Images may name an issuer of 64 characters, and orders what a later version allows, of which none has lengths.
+    """
+    return _LONG_VALUE.sub(r"\1", text)
 
 
 def _check_patient(message: OruReader, document: ReportDocument) -> None:

@@ -191,6 +191,20 @@ def test_procedure_is_that_of_the_order_where_the_image_names_none(
     assert field(parsed(ris(version=version), document), "OBR", 4) == expected
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_images_orders_and_sites_say_is_sent_whole_however_long(version: str) -> None:
+    """PS3.5 6.2: an LO has 64 characters; HL7 2.7 and later give no lengths."""
+    issuer, text = "UNIVERSITY HOSPITAL OF SOMEWHERE", "Chest, two views. " * 15
+    placer = ("PLC1", "RADIOLOGY INFORMATION SYSTEM")
+    order = OrderNumbers(placer=placer, procedure=("CXR2", text.strip(), "99RADIOLOGYDEPARTMENT1"), names_study=True)
+    document = make_document(as_received(make_header(IssuerOfPatientID=issuer)), order=order)
+    message = parsed(ris(version=version, receiving_application="R" * 180), document)
+    assert field(message, "PID", 3) == f"P0001^^^{issuer}^MR"
+    assert field(message, "ORC", 2) == "^".join(placer)
+    assert field(message, "OBR", 4) == "^".join(order.procedure)
+    assert field(message, "MSH", 5) == "R" * 180
+
+
 def test_procedure_of_the_image_wins_over_that_of_the_order() -> None:
     header = make_header(ProcedureCodeSequence=[make_code("CXR", "99SITE", "Chest")])
     document = make_document(as_received(header), order=OrderNumbers(procedure=("OTHER", "Other", "L")))
