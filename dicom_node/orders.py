@@ -35,7 +35,7 @@ def order_of(session: Session, study: Study) -> Order | None:
     One accession number alone may be two patients': of two sites that count alike.
     """
     orders = _orders(session, study)
-    ours = [order for order in orders if _is_patients(session, study, order)]
+    ours = [order for order in orders if is_patients(session, study, order)]
     by_study = [order for order in orders if order.study_instance_uid == study.study_instance_uid]
     by_accession = [order for order in orders if order.accession_number == study.accession_number != ""]
     if any(order not in ours for order in by_study) or (by_accession and not any(o in ours for o in by_accession)):
@@ -46,7 +46,7 @@ def order_of(session: Session, study: Study) -> Order | None:
 def finals_of(session: Session, study: Study) -> list[FinalReport]:
     """What the RIS has told as final or corrected of this study and patient, oldest first."""
     finals = session.exec(select(FinalReport).where(_is_of(FinalReport, study)).order_by(col(FinalReport.id))).all()
-    ours = [final for final in finals if _is_patients(session, study, final)]
+    ours = [final for final in finals if is_patients(session, study, final)]
     return [final for final in ours if not _names_another(session, study, final)]
 
 
@@ -88,5 +88,6 @@ def _is_of(kind: type[Order] | type[FinalReport], study: Study) -> ColumnElement
     return is_about(kind, study.study_instance_uid, study.accession_number)
 
 
-def _is_patients(session: Session, study: Study, told: Order | FinalReport) -> bool:
+def is_patients(session: Session, study: Study, told: Order | FinalReport) -> bool:
+    """Whether the study's patient is one of those that the RIS names; no, where the study's is not known."""
     return is_same_person(session, patient_of(study), identifiers_from_json(told.patient_identifiers))

@@ -13,7 +13,7 @@ from dicom_node import logs
 from dicom_node.deliveries import cancel_pending, reports_of
 from dicom_node.lifecycle import note
 from dicom_node.models import FinalReport, Job, PatientMerge, Study
-from dicom_node.orders import finals_of, is_about
+from dicom_node.orders import finals_of, is_about, is_patients
 from dicom_node.patients import Identifier, agree, all_identifiers, identifiers_to_json, patient_of
 from dicom_node.states import ACTIVE_JOB_STATES, CLOSED
 from integration.order_book import OrderBook
@@ -23,6 +23,9 @@ from integration.report_message import FinalFacts
 
 # The PACS corrects images and reports together (IHE PIR).
 _AS_THE_IMAGE = "the report names it as the image does"
+_OF_ANOTHER = (
+    "a final report of the RIS is of this study or accession number, but of another patient: it closes nothing"
+)
 
 _log = logs.get("hl7")
 
@@ -64,6 +67,8 @@ def _work_in_final(session: Session, facts: FinalFacts, source: Source) -> None:
     for study in session.exec(select(Study).where(about)).all():
         if report in finals_of(session, study):
             _close(session, study, source.now)
+        elif study.patient_id and not is_patients(session, study, report):
+            _tell(session, study, source.now, _OF_ANOTHER)
 
 
 def _close(session: Session, study: Study, now: datetime) -> None:

@@ -73,6 +73,15 @@ def test_a_final_report_of_another_patient_closes_nothing(house: House) -> None:
     assert house.draft().state == "reported"
 
 
+def test_a_final_report_of_another_patient_is_told_where_it_was_meant_to_be(house: House) -> None:
+    house.receive()
+    house.draft()
+    house.hear(final(patient=OTHER))
+    words = "a final report of the RIS is of this study or accession number, but of another patient: it closes nothing"
+    assert house.story()[-1].endswith(f": complete ({words})")
+    assert house.tell() == ["delivered", "pending"]
+
+
 def test_each_report_of_a_message_is_of_the_patient_before_it(house: House) -> None:
     """HL7 2.5.1 7.3.1: PATIENT_RESULT repeats."""
     (_, *first), (header, *second) = (
