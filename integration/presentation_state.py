@@ -21,6 +21,7 @@ from integration.structured_report import require_text
 _RESCALE = ("RescaleIntercept", "RescaleSlope")
 _UNSPECIFIED = "US"  # PS3.3 C.11.1.1.2, (0028,1054)
 _WINDOW = ("WindowCenter", "WindowWidth")
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3 C.11.2.1.3, (0028,1056)
 _RATIO = re.compile(r"[1-9]\d*\\[1-9]\d*")
 _LUT = ("LUTDescriptor", "LUTData")
 
@@ -104,17 +105,26 @@ def _count(source: SourceHeader, keyword: str) -> int:
 
 def _show_as_the_image_does(target: Dataset, source: SourceHeader) -> None:
     """A state replaces the image's own transformations: they are repeated. Source: PS3.3 C.11.1, C.11.6, C.11.8."""
-    if all(source.text(keyword) for keyword in _RESCALE):
-        for keyword in _RESCALE:
-            put(target, keyword, source.text(keyword))
+    rescale = {keyword: source.first(keyword) for keyword in _RESCALE}
+    if all(rescale.values()):
+        for keyword, value in rescale.items():
+            put(target, keyword, value)
         put(target, "RescaleType", source.text("RescaleType") or _UNSPECIFIED)
-    window = {keyword: source.text(keyword).split("\\")[0] for keyword in _WINDOW}
-    if all(window.values()):
-        put(target, "SoftcopyVOILUTSequence", [make_item(**window)])
-    elif luts := [_lut(item) for item in source.items("VOILUTSequence")][:1]:
-        put(target, "SoftcopyVOILUTSequence", [make_item(VOILUTSequence=luts)])
+    if voi := _voi(source):
+        put(target, "SoftcopyVOILUTSequence", [voi])
     is_inverted = source.text("PhotometricInterpretation") == "MONOCHROME1"
     put(target, "PresentationLUTShape", "INVERSE" if is_inverted else "IDENTITY")
+
+
+def _voi(source: SourceHeader) -> Dataset | None:
+    """The first window, else the first table; None if the image has neither."""
+    window = {keyword: source.first(keyword) for keyword in _WINDOW}
+    if all(window.values()) and float(window["WindowWidth"]) > 0:
+        if (function := source.text("VOILUTFunction")) in _FUNCTIONS:
+            window["VOILUTFunction"] = function
+        return make_item(**window)
+    luts = [_lut(item) for item in source.items("VOILUTSequence")][:1]
+    return make_item(VOILUTSequence=luts) if luts else None
 
 
 def _lut(item: SourceHeader) -> Dataset:

@@ -55,10 +55,12 @@ class SourceHeader:
 
     def text(self, keyword: str) -> str:
         """The value without padding and control characters; empty if it is absent, empty or not legal."""
-        vr = dictionary_VR(tag_of(keyword))
+        return _readable(keyword, _joined(self.dataset, tag_of(keyword), self.terms) or "")
+
+    def first(self, keyword: str) -> str:
+        """As `text`, of an element that may have several values: the first of them."""
         value = _joined(self.dataset, tag_of(keyword), self.terms) or ""
-        value = "\n".join(map(clean, value.split("\n"))).replace("\n", "\r\n") if vr in _LINE_VRS else clean(value)
-        return _legal(keyword, vr, _trim(vr, value))
+        return _readable(keyword, value.split("\\")[0])
 
     def require(self, keyword: str) -> str:
         """As `text`; raises InvalidOutput if there is nothing."""
@@ -101,6 +103,12 @@ def _joined(dataset: Dataset, tag: BaseTag, terms: Terms) -> str | None:
     if isinstance(value, MultiValue):
         return "\\".join(map(str, value))
     return "" if value is None else str(value)
+
+
+def _readable(keyword: str, value: str) -> str:
+    vr = dictionary_VR(tag_of(keyword))
+    value = "\n".join(map(clean, value.split("\n"))).replace("\n", "\r\n") if vr in _LINE_VRS else clean(value)
+    return _legal(keyword, vr, _trim(vr, value))
 
 
 def _trim(vr: str, value: str) -> str:

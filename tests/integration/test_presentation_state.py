@@ -61,6 +61,16 @@ def test_the_film_is_shown_as_it_shows_itself(tmp_path: Path) -> None:
     assert (area.DisplayedAreaBottomRightHandCorner, area.PresentationPixelAspectRatio) == ([40, 48], [1, 1])
 
 
+def test_the_first_of_several_windows_is_repeated_with_its_function(tmp_path: Path) -> None:
+    header = {"WindowCenter": ["2000", "100"], "WindowWidth": ["3000", "50"], "VOILUTFunction": "SIGMOID"}
+    (voi,) = encoded(GSPS, draft(tmp_path, header=header)).SoftcopyVOILUTSequence
+    assert (voi.WindowCenter, voi.WindowWidth, voi.VOILUTFunction) == (2000, 3000, "SIGMOID")
+
+
+def test_a_window_without_a_width_is_none(tmp_path: Path) -> None:
+    assert "SoftcopyVOILUTSequence" not in encoded(GSPS, draft(tmp_path, header={"WindowWidth": "0"}))
+
+
 def test_a_voi_lut_of_the_film_is_repeated(tmp_path: Path) -> None:
     lut = Dataset()
     lut.add_new("LUTDescriptor", "US", [2, 0, 16])
