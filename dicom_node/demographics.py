@@ -14,6 +14,8 @@ from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
 from dicom_node.storage import InstanceStore
 
 _AT_ONCE = 50  # studies
+# Characters of a name that a row keeps. A PN has three groups of 64 (PS3.5 6.2), PostgreSQL indexes 2,700 bytes.
+_LONGEST_NAME = 256
 _KEYWORDS = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate", "StudyTime",
     "StudyDescription", "InstitutionName",
@@ -60,7 +62,9 @@ def fold(patient_name: str) -> str:
 
 
 def note_name(study: Study, patient_name: str) -> None:
-    study.patient_name, study.patient_name_folded = patient_name, fold(patient_name)
+    """To look for, and so its beginning is enough of one that is longer than any name may be."""
+    name = patient_name[:_LONGEST_NAME]
+    study.patient_name, study.patient_name_folded = name, fold(name)
 
 
 def note_names(sessions: Sessions, store: InstanceStore) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,16 @@ def test_a_film_that_cannot_be_asked_about_is_left_to_the_worker_which_says_why(
     job = site.work()
     state, words = ("failed", "the image's file is gone") if "gone" in fault else ("queued", "instance folder is away")
     assert (job.state, job.reason[: len(words)], job.attempts) == (state, words, 1)
+
+
+def test_a_name_longer_than_any_holds_up_neither_its_film_nor_others(site: Site) -> None:
+    site.rule("{name: all}")
+    site.receive(PatientName="".join(sha256(bytes([number])).hexdigest() for number in range(100)))
+    site.receive(StudyInstanceUID="1.2.3", SOPInstanceUID="1.2.4", SeriesInstanceUID="1.2.5")
+    assert not site.ruling.decide_waiting()
+    while infer(site.reader):
+        pass
+    assert [job.state for job in all_of(site.sessions, Job)] == ["reported", "reported"]
 
 
 def test_a_film_that_can_be_read_again_is_asked_about_before_it_is_drafted(site: Site) -> None:
