@@ -38,9 +38,9 @@ def _shrink(values: NDArray[np.integer], longest_px: int) -> NDArray[np.integer]
 def _through_window(values: NDArray[np.integer], stored: StoredPixels) -> NDArray[np.floating | np.integer]:
     """Values after the modality and VOI transformations (PS3.3 C.11.1, C.11.2); of one level if they say nothing."""
     header = stored.header
-    if not (header.get("WindowWidth") or header.get("VOILUTSequence")):
-        return np.zeros(1)
     try:
+        if not (header.get("WindowWidth") or header.get("VOILUTSequence")):
+            return np.zeros(1)
         return apply_voi_lut(apply_modality_lut(values, header), header)
     except DECODE_ERRORS:
         return np.zeros(1)

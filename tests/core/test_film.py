@@ -37,6 +37,14 @@ def test_without_a_window_that_shows_anything_all_is_shown(tmp_path: Path, windo
     assert len(set(shown)) > 50
 
 
+def test_a_window_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    film = write_dx(tmp_path / "film.dcm", RAMP, WindowCenter="2048", WindowWidth="1024")
+    whole = film.read_bytes()
+    film.write_bytes(whole.replace(b"\x28\x00\x51\x10DS", b"\x28\x00\x51\x10D "))  # no VR of PS3.5 6.2
+    assert film.read_bytes() != whole
+    assert read_film(film, 8).ravel().tolist() == _shown(tmp_path)
+
+
 def test_voi_lut_is_used_where_there_is_no_window(tmp_path: Path) -> None:
     lut = Dataset()
     lut.add_new("LUTDescriptor", "US", [4096, 0, 12])

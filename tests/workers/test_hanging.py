@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from films import dx_bytes
 
+from dicom_node.errors import InvalidHeader
 from workers.hanging import turned
 
 
@@ -28,3 +29,11 @@ def test_only_a_film_with_the_left_on_its_right_is_read(orientation: object, how
     film = tmp_path / "film.dcm"
     film.write_bytes(dx_bytes(PatientOrientation=orientation))
     assert turned(film) == how
+
+
+def test_an_orientation_that_cannot_be_read_is_refused_in_words(tmp_path: Path) -> None:
+    film, whole = tmp_path / "film.dcm", dx_bytes(PatientOrientation=["L", "F"])
+    film.write_bytes(whole.replace(b"\x20\x00\x20\x00CS", b"\x20\x00\x20\x00C "))  # no VR of PS3.5 6.2
+    assert film.read_bytes() != whole
+    with pytest.raises(InvalidHeader, match=r"\(0020,0020\) Patient Orientation cannot be read"):
+        turned(film)
