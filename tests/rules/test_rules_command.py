@@ -87,6 +87,11 @@ def test_a_film_that_the_node_refuses_is_said_to_be_refused(site: Path) -> None:
     assert said("test", str(film)) == "It is not read, whatever the rules say: no frontal view (view LL).\n"
 
 
+def test_a_film_that_is_stored_mirrored_is_said_to_be_refused(site: Path) -> None:
+    film = write_dx(site / "film.dcm", PatientOrientation=["R", "F"])
+    assert said("test", str(film)).startswith("It is not read, whatever the rules say: stored mirrored or turned")
+
+
 def test_what_the_site_vouches_for_counts(site: Path) -> None:
     toml = site / "dicom-node.toml"
     toml.write_text(f"{toml.read_text()}[peers.ER_7]\nassume_frontal = true\n")
