@@ -12,9 +12,9 @@ from dicom_node.rules.rule_file import Rules
 from dicom_node.rules.verdict import Explanation, judge
 from dicom_node.storage import InstanceStore
 from workers.choice import candidate, choose_image
-from workers.hanging import turned
+from workers.hanging import refuse
 from workers.ruling import film_of
-from workers.selection import Skipped, SkipReason, choose_frontal
+from workers.selection import Skipped, choose_frontal
 
 
 def explain_study(
@@ -25,8 +25,8 @@ def explain_study(
         choice = choose_image(session, study_id, settings)
     if isinstance(choice, Skipped):
         return Explanation(choice.words)
-    if refusal := _refusal(store.open(choice.instance.path)):
-        return refusal
+    if refusal := refuse(store.open(choice.instance.path)):
+        return Explanation(refusal.words)
     film = film_of(sessions, store, choice.instance)
     return Explanation("", film, judge(rules, film))
 
@@ -41,8 +41,8 @@ def explain_file(part10: Path, *, calling_ae: str, settings: Settings, rules: Ru
     choice = choose_frontal([candidate(_instance(header, calling_ae), header.modality, settings)])
     if isinstance(choice, Skipped):
         return Explanation(choice.words)
-    if refusal := _refusal(part10):
-        return refusal
+    if refusal := refuse(part10):
+        return Explanation(refusal.words)
     film = read_film(
         part10,
         modality=header.modality,
@@ -51,12 +51,6 @@ def explain_file(part10: Path, *, calling_ae: str, settings: Settings, rules: Ru
         calling_ae=calling_ae,
     )
     return Explanation("", film, judge(rules, film))
-
-
-def _refusal(part10: Path) -> Explanation | None:
-    """What the worker finds only in the film that was chosen; None: nothing."""
-    how = turned(part10)
-    return Explanation(Skipped(SkipReason.TURNED, how).words) if how else None
 
 
 def _instance(header: InstanceHeader, calling_ae: str) -> Instance:

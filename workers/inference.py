@@ -30,7 +30,7 @@ from dicom_node.states import KEPT_HERE, SUPERSEDED, JobState
 from dicom_node.storage import InstanceStore
 from dicom_node.study_identity import StudyIdentity, read_identity
 from workers.choice import choose
-from workers.hanging import turned
+from workers.hanging import refuse
 from workers.labelling.labeller import label
 from workers.llavarad.careful import flag_findings
 from workers.llavarad.findings import Findings, Writer
@@ -134,8 +134,8 @@ def _answer(reader: Reader, job: Job) -> None:
     except CaseClosed as closed:
         _settle(reader, job, JobState.SKIPPED, str(closed))
         return
-    if how := turned(image):
-        _settle(reader, job, JobState.SKIPPED, Skipped(SkipReason.TURNED, how).words)
+    if refusal := refuse(image):
+        _settle(reader, job, JobState.SKIPPED, refusal.words)
         return
     findings = reader.writer.write_findings(read_pixels(image), indication=request.indication or None)
     _report(reader, job, choice.instance, findings=findings, request=request, only=only)

@@ -49,6 +49,7 @@ class SkipReason(StrEnum):
     REMOVED = "the image to be read was removed when its time was up; it can be sent again"
     BURNED_IN = "text is burned into the image"
     TURNED = "stored mirrored or turned, so that its sides would be read wrongly"
+    NEGATIVE = "stored as a negative of what is shown, so that dark would be read for bright"
 
 
 CONTRADICTIONS = frozenset({SkipReason.TWO_PATIENTS, SkipReason.TWO_VERSIONS})

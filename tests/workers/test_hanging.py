@@ -6,7 +6,7 @@ import pytest
 from films import dx_bytes
 
 from dicom_node.errors import InvalidHeader
-from workers.hanging import turned
+from workers.hanging import negative, turned
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,15 @@ def test_an_orientation_that_cannot_be_read_is_refused_in_words(tmp_path: Path) 
     assert film.read_bytes() != whole
     with pytest.raises(InvalidHeader, match=r"\(0020,0020\) Patient Orientation cannot be read"):
         turned(film)
+
+
+@pytest.mark.parametrize(
+    ("slope", "is_negative"),
+    [(None, False), ("", False), ("1", False), ("0.5", False), ("-1", True), ("-0.0008", True), (["-1", "1"], True)],
+)
+def test_a_film_that_is_shown_as_a_negative_of_what_is_stored_is_not_read(
+    slope: object, is_negative: bool, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.dcm"
+    film.write_bytes(dx_bytes(RescaleSlope=slope))
+    assert negative(film) == ("its rescale slope is below 0" if is_negative else "")

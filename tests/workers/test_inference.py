@@ -139,6 +139,11 @@ def test_without_destinations_the_draft_is_kept_and_the_job_done(reader: Reader)
             {"PatientOrientation": ["R", "F"]},
             "stored mirrored or turned, so that its sides would be read wrongly (rows to R, columns to F)",
         ),
+        (
+            {"RescaleSlope": "-1", "RescaleIntercept": "4095"},
+            "stored as a negative of what is shown, so that dark would be read for bright"
+            " (its rescale slope is below 0)",
+        ),
         ({"ViewPosition": "CANARY^PHI"}, "no frontal view (view of another name)"),
     ],
 )
