@@ -7,6 +7,7 @@ NodeError
 │   ├── PeerUnreachable  no connection, no answer in time, or an answer that cannot be read
 │   ├── PeerBusy         the peer says "later"
 │   └── EngineLost       the model's process died, hung or ran out of memory
+│       └── EngineAway   it was lost, and cannot be loaded now
 ├── Permanent            the same work will fail again: a person is needed
 │   ├── InvalidHeader    a DICOM header that cannot be used
 │   │   └── OutsideStudy  it names no study or no series
@@ -48,6 +49,10 @@ class PeerBusy(Transient):
 
 class EngineLost(Transient):
     """The model's process died, hung or ran out of memory."""
+
+
+class EngineAway(EngineLost):
+    """The model was lost and cannot be loaded now: no study is to blame for that."""
 
 
 class Permanent(NodeError):

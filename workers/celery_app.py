@@ -8,7 +8,7 @@ from celery.signals import heartbeat_sent
 from celery.worker import state
 
 from dicom_node.broker import make_broker
-from dicom_node.errors import BadCheckpoint, PeerUnreachable
+from dicom_node.errors import BadCheckpoint, EngineAway, PeerUnreachable
 from dicom_node.heartbeat import Pulse
 from dicom_node.queue import QUEUE_NAME, TASK_NAME
 from workers.inference import Reader, infer
@@ -21,10 +21,10 @@ def serve_broker(reader: Reader, stop: threading.Event, pulse: Pulse) -> None:
 
     The pulse stops while the broker is away.
 
-    Raises BadCheckpoint when the model cannot be loaded any more, and PeerUnreachable when Celery gives up: kombu 5.7
-    cannot restore tasks in work on a lost Redis connection.
+    Raises BadCheckpoint or EngineAway when the model cannot be loaded any more, and PeerUnreachable when Celery gives
+    up: kombu 5.7 cannot restore tasks in work on a lost Redis connection.
     """
-    failures: list[BadCheckpoint] = []
+    failures: list[BadCheckpoint | EngineAway] = []
     app = make_app(reader, failures)
     worker = app.Worker(
         pool="threads",
@@ -50,7 +50,7 @@ def _beat(pulse: Pulse) -> None:
     pulse.beat("consumer", longest_s=_LONGEST_TURN_S)
 
 
-def make_app(reader: Reader, failures: list[BadCheckpoint]) -> Celery:
+def make_app(reader: Reader, failures: list[BadCheckpoint | EngineAway]) -> Celery:
     """The application with its one task; what ends the role is left in `failures`."""
     app = make_broker(reader.settings)
 
@@ -58,7 +58,7 @@ def make_app(reader: Reader, failures: list[BadCheckpoint]) -> Celery:
     def infer_job(job_id: int) -> None:
         try:
             infer(reader, job_id)
-        except BadCheckpoint as error:
+        except (BadCheckpoint, EngineAway) as error:
             failures.append(error)
             reader.stop.set()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.errors import BadCheckpoint, EngineLost, NodeError
+from dicom_node.errors import BadCheckpoint, EngineAway, EngineLost, NodeError
 from workers.engine_child import PROCESS_NAME, Factory, load_engine, serve
 from workers.llavarad.findings import EngineIdentity, Findings
 
@@ -65,11 +65,11 @@ class EngineProcess:
     def write_findings(self, pixels: NDArray[np.uint8], indication: str | None) -> Findings:
         """Draft the findings of one frontal radiograph; callable from any thread, first come, first served.
 
-        pixels: (H, W), 0 black to 255 white. Raises EngineLost if the process died or hung; what the
-        engine itself raises comes back as the same class.
+        pixels: (H, W), 0 black to 255 white. Raises EngineLost if the process died or hung, EngineAway or BadCheckpoint
+        if there is none and none can be had; what the engine itself raises comes back as the same class.
         """
         with self._line.turn():
-            answer = self._living_child().ask((pixels, indication), timeout_s=self._timeout_s)
+            answer = self._child_to_ask().ask((pixels, indication), timeout_s=self._timeout_s)
         if not isinstance(answer, Findings):
             raise EngineLost(f"the model's process answered with {type(answer).__name__}")
         return answer
@@ -79,6 +79,14 @@ class EngineProcess:
         self._is_closed = True
         if self._child is not None:
             self._child.kill()
+
+    def _child_to_ask(self) -> "_Child":
+        try:
+            return self._living_child()
+        except BadCheckpoint:
+            raise
+        except NodeError as error:
+            raise EngineAway(f"the model cannot be loaded: {error}") from error
 
     def _living_child(self) -> "_Child":
         if self._is_closed:

@@ -17,7 +17,7 @@ from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import AWAY, Sessions
 from dicom_node.deliveries import add_deliveries, came_again, cancel_pending, have_a_draft, reports_of
-from dicom_node.errors import BadCheckpoint, CaseClosed, NodeError, Permanent, Transient
+from dicom_node.errors import BadCheckpoint, CaseClosed, EngineAway, NodeError, Permanent, Transient
 from dicom_node.flags import Flag, flags_to_json, remark
 from dicom_node.labels import labels_to_json
 from dicom_node.lifecycle import advance, claim, is_any_due, put_back
@@ -78,8 +78,8 @@ class _Extras:
 def infer(reader: Reader, job_id: int | None = None) -> bool:
     """Draft the given job, or the most urgent due one. False: there was nothing to claim.
 
-    The second of the three catchers: whatever happens ends in a state of the job. Raises BadCheckpoint when the model
-    cannot be loaded: that is the worker's fault, not the study's, and ends the role.
+    The second of the three catchers: whatever happens ends in a state of the job. Raises BadCheckpoint or EngineAway
+    when the model cannot be loaded: that is the worker's fault, not the study's, and ends the role.
     """
     job = _claim(reader, job_id)
     if job is None:
@@ -89,7 +89,7 @@ def infer(reader: Reader, job_id: int | None = None) -> bool:
     try:
         _answer(reader, job)
         log.info("job_answered", seconds=round(time.monotonic() - started, 3))
-    except BadCheckpoint as error:
+    except (BadCheckpoint, EngineAway) as error:
         persist(reader.stop, partial(_give_back, reader, job, str(error)))
         raise
     except (Transient, OSError, *AWAY) as error:

@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, NodeError, Permanent, UndecodablePixels
+from dicom_node.errors import (
+    BadCheckpoint,
+    EngineAway,
+    EngineLost,
+    InvalidOutput,
+    NodeError,
+    Permanent,
+    UndecodablePixels,
+)
 from workers.engine_child import PROCESS_NAME
 from workers.engine_process import EngineProcess
 from workers.llavarad.findings import EngineIdentity, Findings, Writer
@@ -67,6 +75,15 @@ def load_with_a_bug(model_dir: Path, max_new_tokens: int) -> Writer:
     raise KeyError("CANARY^PHI")
 
 
+def load_once(model_dir: Path, max_new_tokens: int) -> Writer:
+    """Then the card is broken, or the disk away."""
+    loaded = Path(os.environ[LOADED])
+    if loaded.exists():
+        raise OSError("CANARY^PHI")
+    loaded.touch()
+    return ObedientEngine(model_dir, max_new_tokens)
+
+
 def load_forever(model_dir: Path, max_new_tokens: int) -> Writer:
     time.sleep(600)
     raise AssertionError
@@ -77,6 +94,7 @@ def load_another_each_time(model_dir: Path, max_new_tokens: int) -> Writer:
 
 
 Make = Callable[..., EngineProcess]
+LOADED = "TEST_ENGINE_WAS_LOADED"  # a variable: the path of a file that says so
 
 
 @pytest.fixture
@@ -307,6 +325,18 @@ def test_another_model_after_a_crash_is_refused(make: Make) -> None:
     for _ in range(2):
         with pytest.raises(BadCheckpoint, match="changed while it was in use"):
             process.write_findings(PIXELS, None)
+
+
+@pytest.mark.kill
+def test_a_model_that_cannot_be_loaded_after_a_crash_is_no_fault_of_the_call(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOADED, str(tmp_path / "loaded"))
+    process = make(load_once)
+    with pytest.raises(EngineLost, match="ended with exit code 1"):
+        process.write_findings(PIXELS, "exit 1")
+    with pytest.raises(EngineAway, match=r"^the model cannot be loaded: the model failed with OSError at test_engine"):
+        process.write_findings(PIXELS, None)
 
 
 def test_child_ignores_the_interrupt_of_the_terminal(make: Make) -> None:

@@ -17,7 +17,7 @@ from waiting import in_threads
 from dicom_node.attention import maps_from_png
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
+from dicom_node.errors import BadCheckpoint, EngineAway, EngineLost, InvalidOutput, NodeError, UndecodablePixels
 from dicom_node.flags import flags_from_json
 from dicom_node.labels import labels_from_json
 from dicom_node.lifecycle import put_back
@@ -244,10 +244,13 @@ def test_a_permanent_failure_fails_at_once_with_its_reason(error: Exception, rea
     assert (job.state, job.attempts, job.reason) == ("failed", 1, str(error))
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_role_and_costs_the_study_nothing(reader: Reader) -> None:
+@pytest.mark.parametrize("error", [BadCheckpoint("weights"), EngineAway("weights")])
+def test_a_model_that_cannot_be_loaded_ends_the_role_and_costs_the_study_nothing(
+    error: NodeError, reader: Reader
+) -> None:
     queue(reader)
-    with pytest.raises(BadCheckpoint):
-        infer(replace(reader, writer=FakeWriter(error=BadCheckpoint("weights"))))
+    with pytest.raises(type(error)):
+        infer(replace(reader, writer=FakeWriter(error=error)))
     job = only(reader.sessions, Job)
     assert (job.state, job.attempts, job.reason) == ("queued", 0, "weights")
 
