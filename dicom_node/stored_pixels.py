@@ -16,6 +16,7 @@ from pydicom.uid import UID, RLELossless
 
 from dicom_node.errors import UndecodablePixels
 from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.stream_size import StreamSize, read_size
 
 MAX_PIXELS = 80_000_000  # a digitised film has 25 million; above 89 million Pillow suspects an attack
 _MAX_SIDE = 65_500  # libjpeg's limit
@@ -54,7 +55,7 @@ def read_stored(path: Path) -> StoredPixels:
         ds = dcmread(path, specific_tags=[*_NEEDED, *_SHOWN_BY])
         syntax = str(ds.file_meta.TransferSyntaxUID)
         _require_grey_frame(ds)
-        _require_whole_stream(ds)
+        _require_fitting_stream(ds)
         values, _ = get_decoder(UID(syntax)).as_array(ds, raw=True, decoding_plugin=_plugin(syntax))
     except DECODE_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -103,14 +104,18 @@ def _require(ds: Dataset, keyword: str, expected: Collection[int | str]) -> None
     raise UndecodablePixels(f"{tag} {dictionary_description(tag)} is {shown}, expected {wanted}")
 
 
-def _require_whole_stream(ds: FileDataset) -> None:
-    """Raise UndecodablePixels if a JPEG stream lacks its end: decoders fill up what is missing and say nothing.
+def _require_fitting_stream(ds: FileDataset) -> None:
+    """Raise UndecodablePixels if a JPEG stream is of another size than the header says, or lacks its end.
 
-    Frames are padded to even length with 00 (PS3.5 A.4), by some senders with FF.
+    A decoder makes room for what the stream says, which a few bytes can say to be gigabytes; it fills up what is
+    missing, and says nothing. Frames are padded to even length with 00 (PS3.5 A.4), by some senders with FF.
     """
     syntax = ds.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated or syntax == RLELossless:
         return
     frame = next(generate_frames(ds.PixelData, number_of_frames=1))
+    size, expected = read_size(frame), StreamSize(ds.Rows, ds.Columns, ds.SamplesPerPixel)
+    if size != expected:
+        raise UndecodablePixels(f"transfer syntax {syntax}: the stream is of {size}, expected {expected}")
     if not frame.rstrip(b"\x00\xff").endswith(_END_OF_IMAGE):
         raise UndecodablePixels(f"transfer syntax {syntax}: the stream has no end marker, expected a whole image")
