@@ -11,8 +11,8 @@ from sqlmodel import Session, col, select
 from dicom_node import logs
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
-from dicom_node.database import Sessions
-from dicom_node.errors import InvalidHeader, OrderConflict, Transient
+from dicom_node.database import AWAY, Sessions
+from dicom_node.errors import OrderConflict, Transient
 from dicom_node.lifecycle import advance, note
 from dicom_node.models import Instance, Job, Series, Study
 from dicom_node.orders import hurried, order_of, priority_of
@@ -67,7 +67,7 @@ class Ruling:
         return decided
 
     def _decide_if_possible(self, job: Job) -> None:
-        """What there is no image for, or none that can be read now, is left to the worker, which says why."""
+        """What there is no image for, or none that can be asked about, is left to the worker, which says why."""
         with self.sessions() as session:
             choice = choose(session, job, self.settings)
         if isinstance(choice, Skipped):
@@ -75,7 +75,9 @@ class Ruling:
             return
         try:
             self._ask(job, choice.instance)
-        except (Transient, InvalidHeader, OSError) as error:
+        except AWAY:
+            raise
+        except Exception as error:  # noqa: BLE001  one film holds up neither others nor the drafting of what was asked
             _log.warning("rules_not_asked", job=job.id, study=job.study_id, trace=logs.places(error))
             self._write(job, _LEFT_TO_WORKER)
 

@@ -22,10 +22,12 @@ from dicom_node.operator import retry
 from dicom_node.orders import ROUTINE, hurried
 from dicom_node.patients import Identifier, identifiers_to_json
 from dicom_node.receive.sweep import sweep_once
+from dicom_node.rules.film import Film
 from dicom_node.rules.rule_file import RuleFile
 from dicom_node.rules.verdict import Decision
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import study_status, timeline
+from workers import ruling
 from workers.inference import Reader, infer
 from workers.ruling import Ruling
 
@@ -326,6 +328,28 @@ def test_a_film_that_cannot_be_asked_about_is_left_to_the_worker_which_says_why(
     job = site.work()
     state, words = ("failed", "the image's file is gone") if "gone" in fault else ("queued", "instance folder is away")
     assert (job.state, job.reason[: len(words)], job.attempts) == (state, words, 1)
+
+
+def test_a_film_that_breaks_the_asking_is_left_to_the_worker_and_holds_up_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.rule("{name: all}")
+    bad = site.receive()
+    site.receive(StudyInstanceUID="1.2.3", SOPInstanceUID="1.2.4", SeriesInstanceUID="1.2.5")
+    film_of = ruling.film_of
+
+    def break_first(sessions: Sessions, store: InstanceStore, instance: Instance) -> Film:
+        if instance.sop_instance_uid != "1.2.4":
+            raise AssertionError("CANARY^PHI")  # of a library: nothing that is known to be raised
+        return film_of(sessions, store, instance)
+
+    monkeypatch.setattr(ruling, "film_of", break_first)
+    assert not site.ruling.decide_waiting()
+    while infer(site.reader):
+        pass
+    told = {job.id: (job.state, job.reason) for job in all_of(site.sessions, Job)}
+    assert told.pop(bad) == ("failed", "unexpected AssertionError: see the log")
+    assert [state for state, _ in told.values()] == ["reported"]
 
 
 def test_a_name_longer_than_any_holds_up_neither_its_film_nor_others(site: Site) -> None:
