@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import BindParameter, ColumnElement, Select, Table, bindparam, inspect, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, Table, bindparam, inspect, null, or_, select, update
 from sqlmodel import Session
 
 from dicom_node.models import Job, Order, Study
@@ -51,7 +51,7 @@ _HURRY = (
     update(_JOB)
     .where(_JOB.c.state == JobState.QUEUED, _JOB.c.priority > bindparam("urgency"))
     .where(_JOB.c.study_id.in_(select(_STUDY.c.id).where(_about(_STUDY))))
-    .values(priority=bindparam("urgency"))
+    .values(priority=bindparam("urgency"), rung_at=null())  # the broker has it among the others: ring anew
 )
 
 

@@ -19,6 +19,7 @@ from dicom_node.errors import OrderConflict
 from dicom_node.models import Delivery, InboundMessage, Job, Order, Report, Series, Study
 from dicom_node.operator import retry
 from dicom_node.orders import ROUTINE, order_of, priority_of
+from dicom_node.queue import jobs_to_ring
 from dicom_node.states import CLOSED
 from dicom_node.storage import InstanceStore
 from dicom_node.timeline import list_statuses, timeline
@@ -179,6 +180,17 @@ def test_an_urgent_order_hurries_a_job_that_waits(house: House) -> None:
     assert only(house.sessions, Job).priority == 0
     house.hear(order(study=STUDY_UID, priority="A", control="XO", control_id="C2"))
     assert only(house.sessions, Job).priority == 0
+
+
+def test_the_bell_of_a_job_that_became_urgent_is_rung_anew(house: House) -> None:
+    house.receive()
+    with house.sessions.begin() as session:
+        session.exec(select(Job)).one().rung_at = NOON
+        session.flush()
+        assert jobs_to_ring(session, NOON) == []
+    house.hear(order(study=STUDY_UID, priority="S"))
+    with house.sessions() as session:
+        assert [job.priority for job in jobs_to_ring(session, NOON)] == [0]
 
 
 def test_a_study_without_an_order_is_routine(sessions: Sessions) -> None:
