@@ -16,6 +16,7 @@ from pydicom.uid import UID, RLELossless
 
 from dicom_node.errors import UndecodablePixels
 from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.rle_length import longest_segment
 from dicom_node.stream_size import StreamSize, read_size
 
 MAX_PIXELS = 80_000_000  # a digitised film has 25 million; above 89 million Pillow suspects an attack
@@ -105,15 +106,31 @@ def _require(ds: Dataset, keyword: str, expected: Collection[int | str]) -> None
 
 
 def _require_fitting_stream(ds: FileDataset) -> None:
-    """Raise UndecodablePixels if a JPEG stream is of another size than the header says, or lacks its end.
-
-    A decoder makes room for what the stream says, which a few bytes can say to be gigabytes; it fills up what is
-    missing, and says nothing. Frames are padded to even length with 00 (PS3.5 A.4), by some senders with FF.
-    """
+    """Raise UndecodablePixels unless compressed pixels are as many as the header says: decoders make room for them."""
     syntax = ds.file_meta.TransferSyntaxUID
-    if not syntax.is_encapsulated or syntax == RLELossless:
+    if not syntax.is_encapsulated:
         return
     frame = next(generate_frames(ds.PixelData, number_of_frames=1))
+    if syntax == RLELossless:
+        _require_fitting_segments(ds, frame)
+    else:
+        _require_whole_stream(ds, frame)
+
+
+def _require_fitting_segments(ds: FileDataset, frame: bytes) -> None:
+    """Of RLE, each of which holds one byte of every pixel. Senders write some more."""
+    most = 2 * ds.Rows * ds.Columns
+    if longest_segment(frame, limit=most) > most:
+        raise UndecodablePixels(f"transfer syntax {RLELossless}: a segment is longer than {ds.Rows} x {ds.Columns}")
+
+
+def _require_whole_stream(ds: FileDataset, frame: bytes) -> None:
+    """Of the JPEG family: of the header's size, and with its end.
+
+    A few bytes can say to be gigabytes. What is missing decoders fill up, and say nothing. Frames are padded to even
+    length with 00 (PS3.5 A.4), by some senders with FF.
+    """
+    syntax = ds.file_meta.TransferSyntaxUID
     size, expected = read_size(frame), StreamSize(ds.Rows, ds.Columns, ds.SamplesPerPixel)
     if size != expected:
         raise UndecodablePixels(f"transfer syntax {syntax}: the stream is of {size}, expected {expected}")

@@ -1,5 +1,6 @@
 """Pictures as the training images were made, or a loud refusal."""
 
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    RLELossless,
 )
 
 from dicom_node.errors import UndecodablePixels
@@ -215,6 +217,15 @@ def test_a_stream_of_another_size_is_refused_before_a_decoder_makes_room_for_it(
     bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "transfer_syntax": transfer_syntax}
     film = write_dx(tmp_path / "film.dcm", PixelData=encapsulate([file.getvalue()]), **bits)
     with pytest.raises(UndecodablePixels, match="the stream is of 3000 x 2000 x 1, expected 48 x 40 x 1"):
+        read_pixels(film)
+
+
+def test_an_rle_segment_longer_than_the_image_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    runs = b"\x81\x00" * 31  # 3,968 bytes, of 1,920
+    frame = struct.pack("<16L", 1, 64, *[0] * 14) + runs
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "transfer_syntax": RLELossless}
+    film = write_dx(tmp_path / "film.dcm", PixelData=encapsulate([frame]), **bits)
+    with pytest.raises(UndecodablePixels, match="a segment is longer than 48 x 40"):
         read_pixels(film)
 
 
