@@ -74,14 +74,25 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
+class _RenewingContext(ssl.SSLContext):
+    """Gives each connection the certificate files as they are then: asyncio asks it alone, when somebody connects."""
+
+    renewing: RenewingContext[HttpTls]
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return self.renewing.current().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
 def _renewing_context(tls: HttpTls) -> ssl.SSLContext:
-    """A context that gives each connection the certificate files as they are then."""
-    renewing, context = RenewingContext(tls, http_context), http_context(tls)
-
-    def renew(connection: ssl.SSLSocket | ssl.SSLObject, *_: object) -> None:
-        connection.context = renewing.current()
-
-    context.sni_callback = renew  # called for each, whether it names a server or not
+    context = _RenewingContext(ssl.PROTOCOL_TLS_SERVER)
+    context.renewing = RenewingContext(tls, http_context)
     return context
 
 

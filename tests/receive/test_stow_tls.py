@@ -41,6 +41,28 @@ def test_who_stores_shows_a_certificate_and_ours_is_renewed(
         wait_until(lambda: shown(port, callers) != first, "the new certificate is shown")
 
 
+def test_a_list_of_revoked_certificates_comes_and_goes_while_it_runs(
+    settings: Settings, receiver: Receiver, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    own, revoked = authority.issue("node"), authority.issue("revoked")
+    trusted = authority.certificate.read_text()
+    with serving(settings.model_copy(update={"http_tls": own}), receiver) as port:
+        assert is_let_in(port, revoked)
+        authority.certificate.write_text(trusted + authority.revocations(revoked))
+        wait_until(lambda: not is_let_in(port, revoked), "the list is enforced")
+        assert is_let_in(port, own)
+        authority.certificate.write_text(trusted)
+        wait_until(lambda: is_let_in(port, revoked), "without a list, nobody is looked for in it")
+
+
+def is_let_in(port: int, caller: Tls) -> bool:
+    try:
+        return Answer(port, body_of(film()), tls=client_context(caller)).status == 200
+    except OSError:
+        return False
+
+
 def test_without_authorities_the_server_certificate_alone_is_shown(
     settings: Settings, receiver: Receiver, tmp_path: Path
 ) -> None:
