@@ -6,6 +6,7 @@ database that others go on writing to.
 
 import csv
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -46,6 +47,7 @@ def stored_objects(folder: Path) -> Iterator[StoredObject]:
             ):
                 yield StoredObject(*row)
         return
+    csv.field_size_limit(sys.maxsize)  # the header that is kept of a removed image may be as long as the image
     with _file(folder, "instance").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if not row["removed_at"]:

@@ -15,7 +15,7 @@ import pytest
 from doubles import NOON, FrozenClock
 from pydantic import SecretStr
 from rows import add_delivery, add_job, add_report, all_of, receive
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, text, update
 from stored_files import whole_files
 from waiting import LONG_S, wait_until
 
@@ -200,6 +200,20 @@ def test_a_node_that_runs_is_not_filled(settings: Settings, sqlite_engine: Engin
     with pytest.raises(Permanent, match="the node runs: stop all its roles first"):
         restore(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
     restore(settings, sqlite_engine, tmp_path / "backup", FrozenClock(NOON + timedelta(minutes=5)))
+
+
+def test_a_long_header_of_a_removed_image_is_in_a_backup(
+    settings: Settings, engine: Engine, new_node: Engine, elsewhere: Settings, tmp_path: Path
+) -> None:
+    """Tables of grey values, or a deflated data set, which is kept whole."""
+    header = bytes(range(256)) * 400
+    fill(settings, Sessions(engine))
+    with Sessions(engine).begin() as session:
+        session.execute(update(Instance).values(header=header))
+    back_up(settings, engine, tmp_path / "backup", FrozenClock())
+    lose(engine)
+    restore(elsewhere, new_node, tmp_path / "backup", FrozenClock())
+    assert {row.header for row in all_of(Sessions(new_node), Instance)} == {header}
 
 
 def test_the_next_backup_in_a_folder_copies_only_what_is_new(
