@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
+from dicom_node.backup.audit_files import keep_audit
 from dicom_node.backup.manifest import NAME, OBJECTS, Manifest, StoredObject, sha256_of
 from dicom_node.backup.objects import keep
 from dicom_node.backup.rows import dump, stored_objects
@@ -49,7 +50,7 @@ def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> M
             dump(engine, state)
             (state / "settings.json").write_text(settings.model_dump_json(indent=2), encoding="utf-8")
             made = _keep_objects(settings, engine, state, folder)
-            _keep_audit(settings, folder)
+            keep_audit(settings.audit_dir, folder / AUDIT)
             digests = {file.name: sha256_of(file) for file in sorted(state.iterdir())}
             os.sync()
             Manifest(now.isoformat(), state.name, engine.dialect.name, SCHEMA_REVISION, digests).write(folder)
@@ -84,15 +85,6 @@ def _with_digest(store: InstanceStore, found: StoredObject) -> StoredObject:
     if found.sha256:
         return found
     return replace(found, sha256=store.sha256(StoredFile(found.path, found.size_bytes)))
-
-
-def _keep_audit(settings: Settings, folder: Path) -> None:
-    """Files that were only ever appended to: those that have grown are copied anew."""
-    (folder / AUDIT).mkdir(exist_ok=True)
-    for file in settings.audit_dir.glob("*"):
-        target = folder / AUDIT / file.name
-        if not target.exists() or target.stat().st_size != file.stat().st_size:
-            shutil.copyfile(file, target)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files of received objects, from one folder to another: as a second name of the same file where that can be."""
+"""Files from one folder to another; of received objects as a second name of the same file where that can be."""
 
 import os
 import shutil
@@ -18,12 +18,16 @@ def keep(source: Path, target: Path) -> bool:
     except FileNotFoundError:
         raise
     except OSError:  # another disk, or one that knows no second names
-        _copy(source, target)
+        copy(source, target)
     return True
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Under its name only when all of it is there; with its mode, which says that it is finished."""
+def copy(source: Path, target: Path) -> None:
+    """Under its name only when all of it is there; with its mode, which of an object says that it is finished.
+
+    Raises FileNotFoundError if there is none, or OSError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
     part.unlink(missing_ok=True)  # of a backup that was cut short: its mode may forbid writing
     shutil.copyfile(source, part)

@@ -1,7 +1,6 @@
 """`dicom-node restore`: files first, then their rows, into a node that is empty."""
 
 import os
-import shutil
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlmodel import select
 
+from dicom_node.backup.audit_files import bring_back_audit
 from dicom_node.backup.making import AUDIT, INSTANCES
 from dicom_node.backup.manifest import StoredObject, read_manifest, read_objects, require_unchanged
 from dicom_node.backup.objects import keep
@@ -47,7 +47,8 @@ def restore(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> R
     try:
         objects = list(read_objects(state))
         damaged = {each.path for each in objects if not _keep_whole(store, folder / INSTANCES, each)}
-        _keep_audit(settings, folder)
+        settings.audit_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        bring_back_audit(folder / AUDIT, settings.audit_dir)
         os.sync()
     except OSError as error:
         raise Permanent(f"the files could not be restored: {error.strerror or type(error).__name__}") from error
@@ -78,10 +79,3 @@ def _keep_whole(store: InstanceStore, source: Path, each: StoredObject) -> bool:
             return True
     target.unlink()  # a second name or a copy: the backup's own stays
     return False
-
-
-def _keep_audit(settings: Settings, folder: Path) -> None:
-    settings.audit_dir.mkdir(parents=True, exist_ok=True)
-    for file in (folder / AUDIT).glob("*"):
-        if not (settings.audit_dir / file.name).exists():
-            shutil.copyfile(file, settings.audit_dir / file.name)

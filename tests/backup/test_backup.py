@@ -248,6 +248,65 @@ def cross_device(*_: object) -> None:
     raise OSError(18, "Invalid cross-device link")
 
 
+def test_an_audit_file_that_was_moved_away_stays_in_the_backup(
+    settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path
+) -> None:
+    folder, name, days = tmp_path / "backup", "audit-2026-03-01.log", count()
+    settings.audit_dir.mkdir()
+    file = settings.audit_dir / name
+
+    def keep(words: str) -> None:
+        file.write_text(words)
+        back_up(settings, sqlite_engine, folder, FrozenClock(NOON + timedelta(days=next(days))))
+
+    keep("1\n")
+    keep("1\n2\n")
+    (settings.audit_dir / "2025").mkdir()
+    file.rename(settings.audit_dir / "2025" / name)
+    keep("3\n")
+    (settings.audit_dir / "2025" / name).unlink()
+    keep("3\n4\n")
+    restore(elsewhere, new_node := open_database(elsewhere), folder, FrozenClock())
+    new_node.dispose()
+    restored = {str(path.relative_to(elsewhere.audit_dir)): path.read_text() for path in audit_files(elsewhere)}
+    assert restored == {name: "3\n4\n", f"{name}.1": "1\n2\n", f"2025/{name}": "1\n2\n"}
+
+
+def audit_files(settings: Settings) -> list[Path]:
+    return [path for path in settings.audit_dir.rglob("*") if path.is_file()]
+
+
+def test_an_audit_file_is_copied_whole_or_not_at_all(
+    settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backup"
+    settings.audit_dir.mkdir(mode=0o750)
+    file = settings.audit_dir / "audit-2026-03-01.log"
+    file.write_text("1\n")
+    file.chmod(0o640)
+    back_up(settings, sqlite_engine, folder, FrozenClock())
+    file.write_text("1\n2\n")
+    with monkeypatch.context() as context:
+        context.setattr(objects.shutil, "copyfile", full_disk)
+        with pytest.raises(Permanent, match="No space left on device"):
+            back_up(settings, sqlite_engine, folder, FrozenClock(NOON + timedelta(days=1)))
+    new_node = open_database(elsewhere)
+    with monkeypatch.context() as context:
+        context.setattr(objects.shutil, "copyfile", full_disk)
+        with pytest.raises(Permanent, match="No space left on device"):
+            restore(elsewhere, new_node, folder, FrozenClock())
+    restore(elsewhere, new_node, folder, FrozenClock())
+    new_node.dispose()
+    restored = elsewhere.audit_dir / file.name
+    assert restored.read_text() == "1\n"
+    assert (restored.stat().st_mode | elsewhere.audit_dir.stat().st_mode) & 0o007 == 0  # it names patients
+
+
+def full_disk(_: Path, target: Path) -> None:
+    target.write_bytes(b"?")
+    raise OSError(28, "No space left on device")
+
+
 def test_damaged_objects_are_not_restored_and_their_studies_are_named(
     settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
