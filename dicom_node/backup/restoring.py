@@ -69,13 +69,21 @@ def _studies_of(engine: Engine, paths: Collection[str]) -> tuple[int, ...]:
 
 def _keep_whole(store: InstanceStore, source: Path, each: StoredObject) -> bool:
     """False: the file is not what was received, or is not there."""
+    if _is_whole(store, each):
+        return True  # of a restore that was cut short, or of the node that was lost
     target = store.root / each.path
+    target.unlink(missing_ok=True)
     try:
         keep(source / each.path, target)
     except FileNotFoundError:
         return False
-    with suppress(OSError):  # it cannot be read, or is too short
-        if store.sha256(StoredFile(each.path, each.size_bytes)) == each.sha256:
-            return True
+    if _is_whole(store, each):
+        return True
     target.unlink()  # a second name or a copy: the backup's own stays
+    return False
+
+
+def _is_whole(store: InstanceStore, each: StoredObject) -> bool:
+    with suppress(OSError):  # it is not there, cannot be read, or is too short
+        return store.sha256(StoredFile(each.path, each.size_bytes)) == each.sha256
     return False

@@ -327,6 +327,22 @@ def test_damaged_objects_are_not_restored_and_their_studies_are_named(
     assert whole_files(elsewhere.instances_dir) == [str(whole.relative_to(tmp_path / "backup" / "instances"))]
 
 
+def test_a_damaged_file_of_the_node_that_was_lost_is_replaced(
+    settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path
+) -> None:
+    """Of a disk that lost its rows, and half of a file."""
+    store = fill(settings, Sessions(sqlite_engine))
+    back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
+    torn = elsewhere.instances_dir / whole_files(store.root)[0]
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"DICM")
+    new_node = open_database(elsewhere)
+    found = restore(elsewhere, new_node, tmp_path / "backup", FrozenClock())
+    new_node.dispose()
+    assert (found.objects, found.damaged) == (2, 0)
+    assert torn.read_bytes() == (store.root / whole_files(store.root)[0]).read_bytes()
+
+
 def test_damaged_rows_are_refused(
     settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
