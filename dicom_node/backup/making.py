@@ -33,7 +33,7 @@ class Made:
 
     objects: int
     new: int  # of these, not in the folder before
-    missing: int  # whose file is gone
+    missing: int  # whose file is gone, or cannot be read
 
 
 def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> Made:
@@ -65,12 +65,27 @@ def _keep_objects(settings: Settings, engine: Engine, state: Path, folder: Path)
     with (state / OBJECTS).open("w", encoding="utf-8") as lines:
         for each in stored_objects(state):
             count += 1
+            found = each
             try:
                 new += keep(store.root / each.path, folder / INSTANCES / each.path)
-                lines.write(json.dumps(asdict(_with_digest(store, each))) + "\n")
-            except FileNotFoundError:
-                missing += _is_named(engine, each.path)
+                found = _with_digest(store, each)
+            except OSError as error:
+                if not _is_missing(error, engine, store, each):
+                    continue
+                missing += 1
+            lines.write(json.dumps(asdict(found)) + "\n")  # of what is missing, too: a restore names its study
     return Made(count, new, missing)
+
+
+def _is_missing(error: OSError, engine: Engine, store: InstanceStore, each: StoredObject) -> bool:
+    """Whether it should be there; False: it was removed since the dump. Raises the error where the folder has it."""
+    if isinstance(error, FileNotFoundError):
+        return _is_named(engine, each.path)
+    try:
+        store.sha256(StoredFile(each.path, each.size_bytes))
+    except OSError:
+        return True
+    raise error
 
 
 def _is_named(engine: Engine, path: str) -> bool:

@@ -68,7 +68,8 @@ def backup(folder: Annotated[Path, typer.Argument(help="New, or with earlier bac
         made = back_up(settings, engine, folder, utc_now)
     say(f"Backed up {made.objects} objects of {settings.data_dir.absolute()}, {made.new} of them new in the folder.")
     if made.missing:
-        raise Permanent(f"of these, {made.missing} have no file any more: the backup cannot hold them")
+        words = f"of these, {made.missing} have no file any more, or one that cannot be read"
+        raise Permanent(f"{words}: the backup cannot hold them")
 
 
 def restore(folder: Annotated[Path, typer.Argument(help="The folder that `dicom-node backup` has filled.")]) -> None:

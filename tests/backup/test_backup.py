@@ -385,6 +385,43 @@ def test_a_row_whose_file_is_gone_is_counted(settings: Settings, sqlite_engine: 
     assert (made.objects, made.missing) == (2, 1)
 
 
+def test_an_object_that_cannot_be_read_keeps_no_other_out_of_a_backup(
+    settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that begins to fail."""
+    store = fill(settings, Sessions(sqlite_engine), films=3)
+    bad, cut, _ = whole_files(store.root)
+    (store.root / cut).chmod(0o640)
+    (store.root / cut).write_bytes(b"DICM")  # its row has no digest yet
+    copyfile = objects.shutil.copyfile
+
+    def fail_to_read(source: Path, target: Path) -> None:
+        copyfile(source, target)
+        if source == store.root / bad:
+            source.unlink()
+            source.mkdir()  # nothing else can be read as badly by who may read everything
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(objects.os, "link", cross_device)
+    monkeypatch.setattr(objects.shutil, "copyfile", fail_to_read)
+    made = back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
+    assert (made.objects, made.missing) == (3, 2)
+    new_node = open_database(elsewhere)
+    found = restore(elsewhere, new_node, tmp_path / "backup", FrozenClock())
+    new_node.dispose()
+    assert (found.objects, found.damaged, found.studies) == (3, 2, (1,))
+
+
+def test_a_folder_without_room_is_told(
+    settings: Settings, sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(settings, Sessions(sqlite_engine))
+    monkeypatch.setattr(objects.os, "link", cross_device)
+    monkeypatch.setattr(objects.shutil, "copyfile", full_disk)
+    with pytest.raises(Permanent, match="the backup could not be made: No space left on device"):
+        back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
+
+
 def test_no_secret_is_in_a_backup(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
     secret = SecretStr("a-secret-of-the-site")
     secretive = settings.model_copy(update={"metrics_token": secret, "stow_clients": {"X": secret}})
