@@ -4,6 +4,7 @@ The one place beside database and images where a Patient ID may stand: the stand
 (UTC), one message a line, only ever appended to, readable by the owner and the group.
 """
 
+import fcntl
 import os
 import pwd
 import queue
@@ -79,7 +80,6 @@ class AuditTrail:
         self._waiting: queue.Queue[tuple[date, str] | None] = queue.Queue(_MOST_WAITING)
         self._lock = threading.Lock()
         self._lost, self._tell_loss_at = 0, 0.0
-        self._mend = ""  # ends the line of a message that was cut short
         self._writer = threading.Thread(target=self._write_all, name="audit", daemon=True)
         self._writer.start()
 
@@ -170,14 +170,16 @@ class AuditTrail:
     def _write(self, day: date, message: str) -> None:
         """Opened anew each time: whoever moves or removes the file gets what comes next in a new one."""
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         file = os.open(self._folder / f"audit-{day:%Y-%m-%d}.log", flags, 0o640)
         try:
-            line = f"{self._mend}{message}\n".encode()
-            is_whole = os.write(file, line) == len(line)  # in one piece: other processes append, too
+            with suppress(OSError):  # a disk that knows no locks
+                # Other processes append, too, and on NFS other machines, which only a lock tells of the file's end.
+                fcntl.flock(file, fcntl.LOCK_EX)
+            line = f"{_end_of_line(file)}{message}\n".encode()
+            is_whole = os.write(file, line) == len(line)
         finally:
             os.close(file)
-        self._mend = "" if is_whole else "\n"
         if not is_whole:
             raise OSError(ENOSPC, os.strerror(ENOSPC))
 
@@ -189,3 +191,9 @@ class AuditTrail:
                 return
             self._tell_loss_at = now + _TELL_LOSS_EVERY_S
         _log.error("audit_messages_lost", count=lost, reason=why)
+
+
+def _end_of_line(file: int) -> str:
+    """Empty unless the last message, of whatever process, was cut short."""
+    size = os.fstat(file).st_size
+    return "\n" if size and os.pread(file, 1, size - 1) != b"\n" else ""

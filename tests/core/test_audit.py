@@ -1,5 +1,6 @@
 """The audit trail: what a message says, where it lies, and that it holds up nobody."""
 
+import fcntl
 import os
 import stat
 import threading
@@ -307,6 +308,34 @@ def test_a_message_cut_short_by_a_full_disk_spoils_no_other(
     part, whole = lines(tmp_path / "audit-2026-03-01.log")
     assert (len(part), violations(whole)) == (20, [])
     assert "No space left on device" in caplog.text
+
+
+def test_a_message_of_a_process_that_died_is_ended_by_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "audit-2026-03-01.log"
+    file.write_text("<AuditMess")
+    with trail(tmp_path, FrozenClock()) as made:
+        made.started()
+    part, *whole = lines(file)
+    assert part == "<AuditMess"
+    assert [violations(line) for line in whole] == [[], []]
+
+
+def test_who_writes_waits_for_who_is_writing(tmp_path: Path) -> None:
+    """Of another machine, on NFS: both would write at the same place."""
+    file = tmp_path / "audit-2026-03-01.log"
+    with file.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with trail(tmp_path, FrozenClock()) as made:
+            made.started()
+            wait_until(lambda: waits_for_lock(file), "it waits")
+            assert file.stat().st_size == 0
+            fcntl.flock(other, fcntl.LOCK_UN)
+    assert len(lines(file)) == 2
+
+
+def waits_for_lock(file: Path) -> bool:
+    waiting = [line for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(line.split()[6].endswith(f":{file.stat().st_ino}") for line in waiting)
 
 
 def test_times_are_those_of_the_events(tmp_path: Path) -> None:
