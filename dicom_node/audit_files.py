@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _NAME = re.compile(r"audit-(\d{4}-\d\d-\d\d)\.log")
-_MOST_BYTES = 256 * 1024  # at once
+_MOST_BYTES = 256 * 1024  # at once, and the rest of a line
 _LATE = timedelta(minutes=5)  # after midnight, the last messages of a day are written by then
 
 
@@ -26,11 +26,18 @@ def read_on(folder: Path, place: Place, now: datetime) -> tuple[list[bytes], Pla
 
     Files before that of the place are done with; one that was replaced is read from its start. Raises OSError.
     """
+    place = _in_time(place, now)
     for path in _files(folder, place, now):
         messages, after = _read_file(path, place)
         if messages:
             return messages, after
     return [], place
+
+
+def _in_time(place: Place, now: datetime) -> Place:
+    """The start of today, where a clock that was ahead has led to a day that is still to come."""
+    today = f"audit-{now:%Y-%m-%d}.log"
+    return place if place.file <= today else Place(today)
 
 
 def _files(folder: Path, place: Place, now: datetime) -> Iterator[Path]:
@@ -53,6 +60,6 @@ def _read_file(path: Path, place: Place) -> tuple[list[bytes], Place]:
         is_same = (path.name, status.st_ino) == (place.file, place.inode) and status.st_size >= place.offset
         start = place.offset if is_same else 0
         file.seek(start)
-        read = file.read(_MOST_BYTES)
+        read = file.read(_MOST_BYTES) + file.readline()
     whole = read[: read.rfind(b"\n") + 1]  # the last line may still be being written
     return [line for line in whole.split(b"\n") if line], Place(path.name, status.st_ino, start + len(whole))

@@ -119,6 +119,31 @@ def test_a_new_day_is_begun_when_nothing_of_the_old_one_can_come_any_more(tmp_pa
     assert numbers_in([each.decode() for each in messages]) == [1, 2]
 
 
+def test_a_clock_that_was_ahead_ends_nothing(tmp_path: Path) -> None:
+    write(tmp_path, range(1))
+    write(tmp_path, range(1, 2), "audit-2027-03-01.log")
+    place = Place()
+    for _ in range(2):
+        _, place = read_on(tmp_path, place, NOON + timedelta(days=365))
+    write(tmp_path, range(2, 3))
+    assert place.file == "audit-2027-03-01.log"
+    read: list[bytes] = []
+    for now in (NOON, NOON + timedelta(days=1)):
+        messages, place = read_on(tmp_path, place, now)
+        read += messages
+        write(tmp_path, range(3, 4), "audit-2026-03-02.log")
+    assert numbers_in([each.decode() for each in read]) == [0, 2, 3]  # of today, some twice
+
+
+def test_a_line_of_whatever_length_is_read(tmp_path: Path) -> None:
+    long = b"<" + b"x" * 1_000_000 + b">"
+    (tmp_path / TODAY).write_bytes(long + b"\n")
+    write(tmp_path, range(1))
+    messages, place = read_on(tmp_path, Place(), NOON)
+    assert messages == [long]
+    assert read_on(tmp_path, place, NOON)[0] == [message(0).encode()]
+
+
 # To a collector that nobody here wrote
 
 
