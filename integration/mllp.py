@@ -13,7 +13,7 @@ from dicom_node.clock import utc_now
 from dicom_node.errors import InvalidOutput, PeerUnreachable
 from dicom_node.peers import MllpDestination
 from dicom_node.states import DeliveryKind
-from dicom_node.tls import client_context
+from dicom_node.tls import client_context, words_of
 from integration.acknowledgement import acknowledge
 from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
@@ -77,7 +77,8 @@ class MllpSender:
         self.kind = kind
         self.timeout_s = destination.timeout_s
         self._destination = destination
-        self._tls = client_context(destination.tls) if destination.tls else None
+        if destination.tls:
+            client_context(destination.tls)
 
     def encode(self, document: ReportDocument) -> Encoded:
         return _ENCODERS[self.kind](document, self._destination)
@@ -107,13 +108,14 @@ class MllpSender:
         except OSError as error:  # refused, unreachable, too slow, or an unknown name
             raise _NoConnection("cannot be reached: no connection") from error
         with plain:
-            if self._tls is None:
+            if to.tls is None:
                 yield plain
                 return
             try:
-                secure = self._tls.wrap_socket(plain, server_hostname=to.host)
+                # Anew each time: the files may have been replaced.
+                secure = client_context(to.tls).wrap_socket(plain, server_hostname=to.host)
             except OSError as error:
-                raise _NoConnection("cannot be reached: no TLS") from error
+                raise _NoConnection(f"cannot be reached: no TLS ({words_of(error)})") from error
             with secure:
                 yield secure
 

@@ -1,6 +1,7 @@
 """The PACS as a destination: one association and one C-STORE for each attempt."""
 
 from io import BytesIO
+from ssl import SSLContext
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -11,7 +12,7 @@ from pynetdicom.association import Association
 from dicom_node.peers import DicomDestination
 from dicom_node.requestor import Requestor, no_association
 from dicom_node.states import DeliveryKind
-from dicom_node.tls import client_context
+from dicom_node.tls import client_context, words_of
 from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.objects import encoder
@@ -73,7 +74,8 @@ class StoreScu:
         self.timeout_s = destination.timeout_s
         self._destination = destination
         self._calling_ae = calling_ae
-        self._tls = client_context(destination.tls) if destination.tls else None
+        if destination.tls:
+            client_context(destination.tls)
 
     def encode(self, document: ReportDocument) -> Encoded:
         return self._encode(document, self._destination)
@@ -91,8 +93,14 @@ class StoreScu:
             ae.hang_up()
 
     def _send(self, ae: Requestor, ds: Dataset) -> Ack:
+        to = self._destination
         try:
-            assoc = self._associate(ae, ds)
+            # Anew each time: the files may have been replaced.
+            tls = (client_context(to.tls), to.host) if to.tls else None
+        except OSError as error:
+            return self._not_sent(f"was not called: this node's certificates make no TLS ({words_of(error)})")
+        try:
+            assoc = self._associate(ae, ds, tls)
         except OSError:  # before the attempt to connect, whose errors pynetdicom takes for itself
             return self._not_sent("cannot be reached: its host name is unknown, or there is no free socket")
         if not assoc.is_established:
@@ -103,7 +111,7 @@ class StoreScu:
             if assoc.is_established:
                 assoc.release()
 
-    def _associate(self, ae: Requestor, ds: Dataset) -> Association:
+    def _associate(self, ae: Requestor, ds: Dataset, tls: tuple[SSLContext, str] | None) -> Association:
         to = self._destination
         # A context for each syntax: so Explicit VR, in which we hold the bytes, is used wherever the PACS takes it.
         syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -112,7 +120,7 @@ class StoreScu:
             to.port,
             contexts=[build_context(ds.SOPClassUID, syntax) for syntax in syntaxes],
             ae_title=to.ae_title,
-            tls_args=(self._tls, to.host) if self._tls else None,
+            tls_args=tls,
         )
 
     def _store(self, assoc: Association, ds: Dataset) -> Ack:
@@ -132,7 +140,7 @@ class StoreScu:
         if assoc.rejected_contexts:
             return self._ack(Outcome.REJECTED, NOT_SENT, "accepts no objects of this kind")
         # A permanent rejection too: an unknown AE title is put right at the PACS, and then the next attempt succeeds.
-        return self._not_sent(no_association(ae, assoc, is_tls=bool(self._tls)))
+        return self._not_sent(no_association(ae, assoc, is_tls=bool(self._destination.tls)))
 
     def _not_sent(self, words: str) -> Ack:
         return self._ack(Outcome.RETRY, NOT_SENT, words)

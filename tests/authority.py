@@ -54,5 +54,11 @@ def fingerprint(tls: Tls) -> str:
     return sha256(PEM_cert_to_DER_cert(tls.certificate.read_text())).hexdigest()
 
 
+def replace(old: Tls, new: Tls) -> None:
+    """Write the files anew, under their names."""
+    for before, after in ((old.certificate, new.certificate), (old.key, new.key), (old.ca, new.ca)):
+        before.write_text(after.read_text())
+
+
 def _out(name: str, kind: str = "pem") -> tuple[str, ...]:
     return ("-keyout", f"{name}.key", "-out", f"{name}.{kind}")

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from authority import Authority, replace
 from delivery_peers import (
     CONTROL_ID,
     SHORT_S,
@@ -216,6 +217,19 @@ def test_tls_to_a_ris_without_tls_is_retried(certificates: tuple[Tls, Tls], ris:
 
     assert (ack.outcome, ack.code) == (RETRY, NOT_SENT)
     assert "TLS" in ack.reason
+
+
+def test_renewed_certificates_are_shown_from_the_next_message_on(tmp_path: Path) -> None:
+    authority, new_authority = Authority(tmp_path / "own"), Authority(tmp_path / "new", "New CA")
+    own = authority.issue("node")
+    with LoopbackRis(tmp_path / "ris", tls=new_authority.issue("ris")) as ris:
+        to = sender(ris.port, tls=own)
+        ack = to.send(oru_payload())
+        assert (ack.outcome, "no TLS (self-signed certificate in certificate chain)" in ack.reason) == (RETRY, True)
+        replace(own, new_authority.issue("node"))
+        assert to.send(oru_payload()).outcome is DELIVERED
+        own.key.write_text("")
+        assert to.send(oru_payload()).outcome is RETRY
 
 
 def test_missing_certificate_is_found_when_the_sender_is_made(tmp_path: Path) -> None:

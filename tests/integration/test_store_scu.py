@@ -3,6 +3,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from authority import Authority, replace
 from delivery_peers import SHORT_S, SOP_INSTANCE_UID, data_set_bytes, make_certificates, orthanc, sr_payload, storescp
 from pydicom import dcmread
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -173,6 +174,19 @@ def test_pacs_with_a_certificate_of_strangers_gets_nothing(certificates: tuple[T
     assert ack.outcome is RETRY
     assert "TLS" in ack.reason
     assert read_receipts(tmp_path / "pacs") == []
+
+
+def test_renewed_certificates_are_shown_from_the_next_object_on(tmp_path: Path) -> None:
+    authority, new_authority = Authority(tmp_path / "own"), Authority(tmp_path / "new", "New CA")
+    own = authority.issue("node")
+    with LoopbackPacs(tmp_path / "pacs", tls=new_authority.issue("pacs")) as pacs:
+        to = destination(pacs.port, tls=own)
+        assert to.send(sr_payload()).outcome is RETRY
+        replace(own, new_authority.issue("node"))
+        assert to.send(sr_payload()).outcome is DELIVERED
+        own.key.write_text("")
+        ack = to.send(sr_payload())
+    assert (ack.outcome, "this node's certificates make no TLS (" in ack.reason) == (RETRY, True)
 
 
 def test_tls_to_a_pacs_without_tls_is_retried(certificates: tuple[Tls, Tls], tmp_path: Path) -> None:
