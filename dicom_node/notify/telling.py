@@ -1,7 +1,7 @@
 """Tells channels what changed: once when a condition begins, again when there is more of it, and when it is over.
 
 Two roles do it, so that one of them can tell that the other is gone; a row for each channel and condition says which
-of them tells what, and what was told.
+of them tells what, and what was told. That the database is away, which no row can say, each of them tells.
 """
 
 import threading
@@ -17,7 +17,7 @@ from sqlmodel import Session, col
 from dicom_node import logs
 from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions
+from dicom_node.database import AWAY, Sessions
 from dicom_node.models import Notice
 from dicom_node.notify.channel import Sender
 from dicom_node.notify.conditions import Finding, look, look_at_disk
@@ -26,6 +26,7 @@ from dicom_node.rounds import every
 _LOOK_EVERY_S = 60.0
 _LEASE = timedelta(minutes=5)  # longer than sending may take; what could not be sent is tried again then
 _NOT_AGAIN_WITHIN = timedelta(minutes=15)
+_DATABASE_AWAY = "The database does not answer: nothing is received, drafted or delivered."
 
 _log = logs.get("notify")
 
@@ -52,10 +53,21 @@ class NoticeTeller:
         self._clock = clock
         self._senders = [Sender(channel) for channel in settings.notify]
         self._before: dict[str, bool] = {}
+        self._is_away = False  # the database, at the look before
+        self._told_away: set[str] = set()  # channels
 
     def tell(self) -> None:
-        """One look. What is raised now and was at the look before is told, to whom it is news."""
-        for finding in self._steady(self._look()):
+        """One look. What is raised now and was at the look before is told, to whom it is news.
+
+        Raises what the database raises that is away.
+        """
+        try:
+            findings = self._look()
+        except AWAY:
+            self._tell_of_database(is_away=True)
+            raise
+        self._tell_of_database(is_away=False)
+        for finding in self._steady(findings):
             for sender in self._senders:
                 if finding.kind in sender.channel.on:
                     self._tell_if_news(sender, finding)
@@ -63,6 +75,18 @@ class NoticeTeller:
     def _look(self) -> list[Finding]:
         with self._sessions() as session:
             return [*look(session, self._settings, self._clock()), *look_at_disk(self._settings)]
+
+    def _tell_of_database(self, *, is_away: bool) -> None:
+        is_steady, self._is_away = self._is_away is is_away, is_away
+        if not is_steady:
+            return
+        words = [_DATABASE_AWAY, *(each.words for each in look_at_disk(self._settings) if each.is_raised)]
+        finding = Finding("database", "role", is_away, not is_away, " ".join(words) if is_away else "It answers.")
+        for sender in self._senders:
+            name = sender.channel.name
+            is_news = finding.kind in sender.channel.on and (name in self._told_away) is not is_away
+            if is_news and sender.send(self._title(finding), self._body(finding)):
+                self._told_away ^= {name}
 
     def _steady(self, findings: list[Finding]) -> list[Finding]:
         """Without what has only just begun: a role that is restarted is there again at the next look."""

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from doubles import NOON, FrozenClock
 from rows import add_delivery, add_job, add_report, add_study
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 from waiting import LONG_S, free_port, in_threads
 
 from dicom_node.config import Settings
@@ -240,6 +243,32 @@ def test_who_wants_to_hear_of_the_disk_alone_hears_of_nothing_else(
     look(NoticeTeller(full, sqlite_sessions, clock), clock)
     assert service.titles == ["CXRNODE: disk"]
     assert "of the disk are free" in service.told[0]["message"]
+
+
+def test_a_database_that_is_away_is_told_and_that_it_is_back(
+    settings: Settings, sqlite_sessions: Sessions, service: Service, url: str, clock: FrozenClock, tmp_path: Path
+) -> None:
+    settings.instances_dir.mkdir()
+    alarms = settings.alarms.model_copy(update={"free_bytes": 10**18})
+    full = told(settings, url, on=("role",)).model_copy(update={"alarms": alarms})
+    teller, away = NoticeTeller(full, sqlite_sessions, clock), create_engine(f"sqlite:///{tmp_path}/nowhere/x.sqlite")
+    look(teller, clock, times=1)
+    teller._sessions = Sessions(away)
+    for status in (500, 500, 200, 200):
+        service.status = status
+        with pytest.raises(OperationalError):
+            look(teller, clock, times=1)
+    (said,) = service.told
+    assert said["title"] == "CXRNODE: database"
+    assert "The database does not answer: nothing is received, drafted or delivered. " in said["message"]
+    assert "of the disk are free" in said["message"]  # why, perhaps
+    teller._sessions = sqlite_sessions
+    look(teller, clock, times=3)
+    assert [title for title in service.titles if "database" in title] == [
+        "CXRNODE: database",
+        "CXRNODE: database is well again",
+    ]
+    away.dispose()
 
 
 def finding(sessions: Sessions, settings: Settings, condition: str, now: datetime) -> Finding:
