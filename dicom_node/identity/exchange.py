@@ -14,7 +14,7 @@ from dicom_node.tls import words_of
 
 _TIMEOUT_S = 10.0
 _LARGEST_BYTES = 1024 * 1024
-_REFUSALS = (400, 401, 403)  # RFC 6749 5.2
+_NOT_OURS, _REFUSALS = 401, (400, 403)  # RFC 6749 5.2
 
 Json = Mapping[str, object]
 
@@ -56,6 +56,9 @@ def _read(answer: IO[bytes]) -> Json:
 
 def _refusal(error: HTTPError) -> PeerRejected | PeerUnreachable:
     """Without what it says beside the status: nobody knows what stands there."""
+    if error.code == _NOT_OURS:
+        words = "the identity provider does not take oidc.client_id with the secret in oidc.client_secret_file"
+        return PeerUnreachable(f"{words}: it may have ended (HTTP status 401)")
     if error.code in _REFUSALS:
         return PeerRejected(f"the identity provider refuses this node's request with HTTP status {error.code}")
     return PeerUnreachable(f"the identity provider answers with HTTP status {error.code}")

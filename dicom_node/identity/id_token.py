@@ -59,6 +59,9 @@ def _verified(token: str, keys: Sequence[object], oidc: Oidc) -> Claims:
             leeway=_CLOCKS_DIFFER_S,
             options={"require": list(_REQUIRED)},
         )
+    except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError) as error:
+        words = f"its times and this node's clock are more than {_CLOCKS_DIFFER_S} s apart"
+        raise PeerRejected(f"the ID token is not good now: {words}; see that both clocks are set") from error
     except (jwt.PyJWTError, ValueError) as error:
         raise PeerRejected(f"the ID token is not good: {type(error).__name__}") from error
     return cast(Claims, claims)

@@ -68,10 +68,12 @@ class Provider:
     def _authorization(self) -> Mapping[str, str]:
         """client_secret_basic, which every provider takes (OpenID Connect Core 9, RFC 6749 2.3.1)."""
         try:
-            secret = self.oidc.client_secret_file.read_text(encoding="utf-8").strip()
+            secret = self.oidc.client_secret_file.read_text(encoding="utf-8-sig").strip()
         except OSError as error:
             words = f"oidc.client_secret_file cannot be read: {error.strerror}"
             raise PeerUnreachable(words) from error
+        except UnicodeDecodeError as error:
+            raise PeerUnreachable("oidc.client_secret_file is not UTF-8") from error
         pair = f"{quote(self.oidc.client_id, safe='')}:{quote(secret, safe='')}"
         return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 

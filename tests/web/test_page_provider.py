@@ -12,6 +12,7 @@ from authority import Authority
 from doubles import FrozenClock
 from foreign import require_peer
 from identity_providers import (
+    SECRET,
     Forger,
     forging,
     key_of,
@@ -29,7 +30,8 @@ from waiting import free_port
 
 from dicom_node.access.users import disable_user, find_user
 from dicom_node.config import Settings
-from dicom_node.identity.provider import CALLBACK
+from dicom_node.errors import PeerUnreachable
+from dicom_node.identity.provider import CALLBACK, Provider
 from dicom_node.models import Access, Login, User
 from dicom_node.peers import Oidc
 from dicom_node.receive.intake import Receiver
@@ -294,6 +296,34 @@ def test_a_provider_that_is_away_is_named_and_a_local_user_comes_in(
             assert "Not logged in: the identity provider" in shown.text
             assert "identity_provider_away" in caplog.text
             assert browser.log_in("viewer").status == 200
+
+
+def test_a_secret_that_the_provider_does_not_take_is_named_there_and_in_the_log(
+    page_port: int, forger: Forger, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = Browser(page_port)
+    forger.answers["/token"] = (401, b'{"error": "invalid_client"}')
+    shown = come_back(browser, forger)
+    assert (shown.status, is_in(browser)) == (503, False)
+    assert "the secret in oidc.client_secret_file: it may have ended (HTTP status 401)" in shown.text
+    assert "identity_provider_away" in caplog.text
+
+
+def test_a_secret_written_by_a_windows_editor_is_read(tmp_path: Path) -> None:
+    provider = Provider(oidc_of("https://login.example", tmp_path), "https://node.example")
+    as_written = provider._authorization()
+    provider.oidc.client_secret_file.write_bytes(f"\ufeff{SECRET}\r\n".encode())
+    assert provider._authorization() == as_written
+    provider.oidc.client_secret_file.write_bytes(b"\xff")
+    with pytest.raises(PeerUnreachable, match=r"oidc\.client_secret_file is not UTF-8"):
+        provider._authorization()
+
+
+@pytest.mark.parametrize("claims", [{"exp": 1_700_000_000}, {"iat": 4_000_000_000, "exp": 4_000_000_100}])
+def test_clocks_that_differ_are_named(claims: dict[str, int], page_port: int, forger: Forger) -> None:
+    forger.changes = claims
+    shown = come_back(Browser(page_port), forger)
+    assert "clock are more than 60 s apart; see that both clocks are set" in shown.text
 
 
 def test_a_provider_that_goes_away_between_the_two_ways_is_named(page_port: int, forger: Forger) -> None:
