@@ -26,7 +26,7 @@ _FAILED = (
 def studies(session: Session, now: datetime) -> Iterator[Metric]:
     receiving = session.exec(select(func.count()).where(Study.state == StudyState.RECEIVING)).one()
     yield gauge("studies_receiving", "Studies of which images may still come.", (), [((), receiving)])
-    last = session.exec(select(func.max(Study.last_received_at))).one()
+    last = session.exec(select(func.max(Study.last_received_at)).where(Study.last_received_at <= now)).one()
     ages = [] if last is None else [((), _age_s(last, now))]
     yield gauge("last_object_age_seconds", "Since an object came in; nothing before the first.", (), ages)
 

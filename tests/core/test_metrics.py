@@ -163,6 +163,17 @@ def test_a_row_that_becomes_visible_late_is_counted(settings: Settings, postgres
     assert scraper["objects_received_total"] == {("MODALITY",): 2}
 
 
+def test_a_clock_that_was_ahead_stops_no_counter(scraper: Scraper, sessions: Sessions) -> None:
+    assert scraper["objects_received_total"] == {}
+    with sessions.begin() as session:
+        ahead = NOON + timedelta(days=365)
+        add_instance(session, add_study(session, last_received_at=ahead)).received_at = ahead
+        add_instance(session, add_study(session))
+    scraper.clock.forward(SETTLED_S)
+    assert scraper["objects_received_total"] == {("MODALITY",): 2}
+    assert scraper["last_object_age_seconds"] == {(): SETTLED_S}
+
+
 def test_roles_are_told_well_unwell_and_absent(scraper: Scraper, sessions: Sessions) -> None:
     with sessions.begin() as session:
         session.add(Heartbeat(role="worker", host="a", well_at=NOON))

@@ -286,6 +286,13 @@ def test_silence_is_so_many_working_hours_without_an_image(
     assert (found.is_raised, found.is_over) == (is_raised, not is_raised)
 
 
+def test_an_image_of_a_clock_that_was_ahead_ends_no_silence(settings: Settings, sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        add_study(session, last_received_at=MONDAY)
+        add_study(session, last_received_at=MONDAY + timedelta(days=365))
+    assert finding(sessions, settings, "silence", MONDAY + timedelta(hours=4)).is_raised
+
+
 def test_before_the_first_image_there_is_no_silence(settings: Settings, sqlite_sessions: Sessions) -> None:
     with sqlite_sessions() as session:
         assert "silence" not in [each.condition for each in conditions.look(session, settings, NOON)]

@@ -1,6 +1,7 @@
 """Traces of studies: read from the timeline, sent to a collector that decodes what it gets."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from collectors import said, taking_traces
@@ -75,6 +76,17 @@ def test_what_may_not_be_committed_yet_is_left(sessions: Sessions) -> None:
         assert told(steps) == STORY[:-1]
         rest, _ = steps_after(session, position, settled_before=clock.forward(1))
         assert told(rest) == STORY[-1:]
+
+
+def test_a_move_of_a_clock_that_was_ahead_holds_up_no_other(sessions: Sessions) -> None:
+    ahead, clock = FrozenClock(NOON + timedelta(days=365)), FrozenClock()
+    with sessions.begin() as session:
+        advance(session, add_study(session), StudyState.COMPLETE, now=ahead())
+    with sessions.begin() as session:
+        advance(session, add_study(session), StudyState.COMPLETE, now=clock())
+    with sessions() as session:
+        steps, _ = steps_after(session, 0, settled_before=clock.forward(1))
+    assert [step.name for step in steps] == ["receive", "receive"]
 
 
 @pytest.mark.parametrize(
