@@ -129,7 +129,8 @@ def _take(session: Session, channel: str, finding: Finding, now: datetime) -> bo
         if finding.is_raised:
             session.add(notice)
             session.flush()
-    if notice.due_at > now or not _is_news(notice, finding):
+    is_early = now < notice.due_at <= now + _NOT_AGAIN_WITHIN  # later still: by a clock that was ahead
+    if is_early or not _is_news(notice, finding):
         return False
     mine = (col(Notice.channel) == channel, col(Notice.condition) == finding.condition)
     is_as_read = col(Notice.due_at) == notice.due_at

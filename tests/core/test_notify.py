@@ -176,6 +176,18 @@ def test_a_restart_tells_nothing_again(
     assert len(service.told) == 1
 
 
+def test_what_was_told_by_a_clock_that_was_ahead_silences_nobody(
+    teller: NoticeTeller, service: Service, sessions: Sessions, clock: FrozenClock
+) -> None:
+    clock.forward(timedelta(days=365).total_seconds())
+    fail(sessions, clock)
+    look(teller, clock)
+    clock.forward(-timedelta(days=365).total_seconds())
+    fail(sessions, clock)
+    look(teller, clock)
+    assert service.titles == ["CXRNODE: failure"] * 2
+
+
 def test_two_roles_tell_it_once(
     service: Service, sessions: Sessions, clock: FrozenClock, settings: Settings, url: str
 ) -> None:
