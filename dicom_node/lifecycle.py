@@ -37,7 +37,7 @@ _TABLES: Mapping[type[Row], tuple[Mapping[State, frozenset[State]], type[State]]
     Commitment: (COMMITMENT_MOVES, CommitmentState),
     Pull: (PULL_MOVES, PullState),
 }
-_WAITING: Mapping[LeasedKind, State] = {
+WAITING: Mapping[LeasedKind, State] = {
     Job: JobState.QUEUED,
     Delivery: DeliveryState.PENDING,
     Commitment: CommitmentState.PENDING,
@@ -121,7 +121,7 @@ def is_any_due(sessions: Sessions, kind: LeasedKind, now: datetime) -> bool:
 
 @cache
 def _any_due(kind: LeasedKind) -> Executable:
-    return select(kind.id).where(kind.state == _WAITING[kind], kind.due_at <= bindparam("now")).limit(1)
+    return select(kind.id).where(kind.state == WAITING[kind], kind.due_at <= bindparam("now")).limit(1)
 
 
 def claim(
@@ -139,7 +139,7 @@ def claim(
     """
     due = (
         select(kind)
-        .where(kind.state == _WAITING[kind], kind.due_at <= now, *conditions)
+        .where(kind.state == WAITING[kind], kind.due_at <= now, *conditions)
         .order_by(kind.priority, kind.due_at, kind.id)  # type: ignore[arg-type]  # SQLModel types columns as values
         .limit(1)
         .with_for_update(skip_locked=skip_locked)
@@ -160,7 +160,7 @@ def put_back(session: Session, row: Leased, *, now: datetime, due_at: datetime, 
         words = f"{reason}; gave up after {row.attempts} attempts"
         return advance(session, row, _FAILED[kind], now=now, reason=words)
     words = f"{reason}; attempt {row.attempts} of {max_attempts}, again at {due_at:%Y-%m-%d %H:%M:%S} UTC"
-    return advance(session, row, _WAITING[kind], now=now, reason=words, due_at=due_at)
+    return advance(session, row, WAITING[kind], now=now, reason=words, due_at=due_at)
 
 
 def is_any_orphaned(sessions: Sessions, kind: LeasedKind, leased_before: datetime) -> bool:

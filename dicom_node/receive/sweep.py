@@ -1,4 +1,7 @@
-"""The sweep: closes quiet studies, takes back what dead processes held, rings the bell. All of it is due rows."""
+"""The sweep: closes quiet studies, takes back what dead processes held, rings the bell. All of it is due rows.
+
+And makes due again what a clock that was ahead has dated.
+"""
 
 import threading
 from functools import partial
@@ -8,6 +11,7 @@ from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database, require_current_schema
 from dicom_node.heartbeat import Pulse, beating
+from dicom_node.misdated import recall
 from dicom_node.models import Commitment, Delivery, Job, Pull
 from dicom_node.orphans import return_orphans
 from dicom_node.queue import Ring, jobs_to_ring, ready
@@ -43,6 +47,7 @@ def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring 
     is_more = is_any_open(sessions) and _close_quiet(sessions, settings, clock) == MOST_AT_ONCE
     for kind in (Job, Delivery, Commitment, Pull):
         return_orphans(sessions, settings, clock(), kind)
+        recall(sessions, settings, clock(), kind)
     if ring is not None:
         _ring_bells(sessions, settings, clock, ring)
     return is_more

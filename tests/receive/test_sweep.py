@@ -8,7 +8,7 @@ from rows import add_delivery, add_job, add_pull, add_study, all_of, moves_of, o
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.models import Delivery, Job, Pull
+from dicom_node.models import Delivery, Job, Pull, Transition
 from dicom_node.queue import RING_AGAIN_AFTER_S
 from dicom_node.receive import completeness, sweep
 from dicom_node.receive.sweep import sweep_once
@@ -98,3 +98,29 @@ def test_a_pull_that_killed_its_process_too_often_fails(sessions: Sessions, sett
         add_pull(session, state="pulling", attempts=Pull.MOST_ATTEMPTS, lease_until=NOON - timedelta(seconds=1))
     sweep_once(sessions, settings, FrozenClock(), None)
     assert only(sessions, Pull).reason == "the process that worked on it died; gave up after 10 attempts"
+
+
+def test_what_a_clock_that_was_ahead_has_dated_is_due_now(sessions: Sessions, settings: Settings) -> None:
+    ahead, clock, broker = NOON + timedelta(hours=2), FrozenClock(), Broker()
+    with sessions.begin() as session:
+        add_job(session, due_at=ahead, rung_at=ahead)
+        add_delivery(session, due_at=ahead)
+        add_pull(session, due_at=ahead + timedelta(days=365), attempts=3)
+    for _ in range(2):
+        sweep_once(sessions, settings, clock, broker.ring)
+    job = next(each for each in all_of(sessions, Job) if each.state == "queued")
+    assert broker.heard == [(job.id, 5)]
+    assert {job.due_at, only(sessions, Delivery).due_at, only(sessions, Pull).due_at} == {NOON}
+    (said,) = [
+        move.reason for move in all_of(sessions, Transition) if move.row_kind == "job" and "clock" in move.reason
+    ]
+    assert said == "it was due at 2026-03-01 14:00:00 UTC, by a clock that was wrong: it is due now"
+
+
+def test_what_waits_for_its_next_try_waits_on(sessions: Sessions, settings: Settings) -> None:
+    """Also where the clock of the sweep is an hour behind."""
+    later = NOON + timedelta(hours=1, seconds=settings.max_retry_after_s)
+    with sessions.begin() as session:
+        add_delivery(session, due_at=later, attempts=1)
+    sweep_once(sessions, settings, FrozenClock(), None)
+    assert only(sessions, Delivery).due_at == later

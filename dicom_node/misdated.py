@@ -1,0 +1,48 @@
+"""What was due at a time that only a clock that was ahead has told: it would wait until that time has come."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, and_, col, or_, select
+
+from dicom_node import logs
+from dicom_node.config import Settings
+from dicom_node.database import Sessions
+from dicom_node.lifecycle import WAITING, Leased, LeasedKind, note
+from dicom_node.models import Job
+
+_CLOCKS_DIFFER = timedelta(minutes=1)
+_A_DAY = timedelta(days=1)
+
+_log = logs.get("misdated")
+
+
+def recall(sessions: Sessions, settings: Settings, now: datetime, kind: LeasedKind) -> None:
+    """Make it due now. Nothing is lost where it is this clock that is wrong: it would have been done at once anyway."""
+    misdated = _misdated(settings, now, kind)
+    with sessions() as session:
+        if session.exec(select(kind.id).where(*misdated).limit(1)).first() is None:
+            return
+    with sessions.begin() as session:
+        # A union of types is not a type variable: the function works for each.
+        count = _recall(session, kind, now, misdated)  # type: ignore[type-var]
+    _log.warning("misdated_made_due", kind=str(kind.__tablename__), count=count)
+
+
+def _misdated(settings: Settings, now: datetime, kind: LeasedKind) -> tuple[ColumnElement[bool], ...]:
+    """What was not tried yet is due when it is made. What was tried waits: a clock that is behind does not hurry it."""
+    due_at, longest = col(kind.due_at), timedelta(seconds=settings.max_retry_after_s) + _A_DAY
+    untried = and_(due_at > now + _CLOCKS_DIFFER, col(kind.attempts) == 0)
+    return col(kind.state) == WAITING[kind], or_(untried, due_at > now + longest)
+
+
+def _recall(session: Session, kind: type[Leased], now: datetime, misdated: tuple[ColumnElement[bool], ...]) -> int:
+    rows = session.exec(select(kind).where(*misdated).with_for_update(skip_locked=True)).all()
+    for row in rows:
+        words = f"it was due at {row.due_at:%Y-%m-%d %H:%M:%S} UTC, by a clock that was wrong: it is due now"
+        row.due_at = now
+        if isinstance(row, Job):
+            row.rung_at = None
+        session.add(row)
+        note(session, row, now, words)
+    return len(rows)
