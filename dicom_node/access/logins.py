@@ -13,6 +13,7 @@ from dicom_node.models import Login, User
 
 LONGEST = timedelta(hours=12)  # whatever the person does: a shift
 _NOTE_EVERY = timedelta(seconds=30)  # a row is not written for every click
+_CLOCKS_DIFFER = timedelta(minutes=5)  # of two machines, at most
 
 
 def find_person(session: Session, name: str) -> User | None:
@@ -33,9 +34,14 @@ def log_in(session: Session, user: User, now: datetime, idle: timedelta) -> str:
 
 
 def find_login(session: Session, token: str, now: datetime, idle: timedelta) -> tuple[Login, User] | None:
-    """Who is logged in by this cookie. Only reads: strangers' cookies, too, are looked for."""
+    """Who is logged in by this cookie. Only reads: strangers' cookies, too, are looked for.
+
+    Not by a login of a time that is still to come: a clock was ahead, and it would last until then.
+    """
     login = session.exec(select(Login).where(Login.token_sha256 == _digest(token))).first()
     if login is None or now - login.created_at >= LONGEST or now - login.seen_at >= idle:
+        return None
+    if max(login.created_at, login.seen_at) > now + _CLOCKS_DIFFER:
         return None
     user = session.get_one(User, login.user_id)
     return (login, user) if user.disabled_at is None else None

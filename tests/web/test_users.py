@@ -105,6 +105,14 @@ def test_a_new_password_logs_out_everywhere(sessions: Sessions) -> None:
     assert all_of(sessions, Login) == []
 
 
+def test_a_login_of_a_clock_that_was_ahead_has_ended(sessions: Sessions) -> None:
+    add(sessions)
+    for ahead, is_in in ((timedelta(minutes=1), True), (timedelta(hours=1), False)):
+        with sessions.begin() as session:
+            token = logins.log_in(session, users.find_user(session, "anna"), NOON + ahead, logins.LONGEST)
+            assert (logins.find_login(session, token, NOON, logins.LONGEST) is not None) is is_in
+
+
 def test_logins_that_have_ended_are_removed_by_the_next(sessions: Sessions) -> None:
     add(sessions)
     with sessions.begin() as session:
