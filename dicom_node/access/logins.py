@@ -26,7 +26,13 @@ def find_person(session: Session, name: str) -> User | None:
 
 
 def log_in(session: Session, user: User, now: datetime, idle: timedelta) -> str:
-    """A new login, whatever the browser had before. Returns what its cookie holds. Logins that have ended go."""
+    """A new login, whatever the browser had before. Returns what its cookie holds. Logins that have ended go.
+
+    Raises Permanent if the person was disabled, or has another password, since it was read.
+    """
+    same = (User.id == user.id, User.password_hash == user.password_hash, col(User.disabled_at).is_(None))
+    if session.exec(select(User.id).where(*same).with_for_update()).first() is None:
+        raise Permanent("you were disabled, or got another password, at this moment")
     session.exec(delete(Login).where(or_(col(Login.created_at) < now - LONGEST, col(Login.seen_at) < now - idle)))
     token = secrets.token_urlsafe(32)
     session.add(Login(token_sha256=_digest(token), user_id=cast(int, user.id), seen_at=now, created_at=now))

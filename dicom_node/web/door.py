@@ -98,12 +98,18 @@ class Door:
         with self._hashing:
             is_right = is_password(password, user.password_hash if user else None)
         if user is None or not is_right:
-            self._trail.authenticated(person, LOGIN, _WRONG)
-            raise PageRefused(403, _WRONG)
-        with self._sessions.begin() as session:
-            token = log_in(session, user, self._clock(), self._idle)
+            raise self._wrong(person)
+        try:
+            with self._sessions.begin() as session:
+                token = log_in(session, user, self._clock(), self._idle)
+        except Permanent as error:
+            raise self._wrong(person) from error
         self._trail.authenticated(person, LOGIN)
         return token
+
+    def _wrong(self, person: Person) -> PageRefused:
+        self._trail.authenticated(person, LOGIN, _WRONG)
+        return PageRefused(403, _WRONG)
 
     def require_calm(self, request: Request) -> None:
         """Raise PageRefused for an address that tries without end."""

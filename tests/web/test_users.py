@@ -113,6 +113,22 @@ def test_a_login_of_a_clock_that_was_ahead_has_ended(sessions: Sessions) -> None
             assert (logins.find_login(session, token, NOON, logins.LONGEST) is not None) is is_in
 
 
+def test_who_was_shut_out_while_the_password_was_checked_does_not_come_in(sessions: Sessions) -> None:
+    add(sessions)
+    add(sessions, "berta")
+    for shut_out in (
+        lambda session, user: users.change_password(session, user, PASSWORD[::-1]),
+        lambda session, user: users.disable_user(session, user, NOON),
+    ):
+        with sessions() as session:
+            as_it_was = users.find_user(session, "anna")
+        with sessions.begin() as session:
+            shut_out(session, users.find_user(session, "anna"))
+        with pytest.raises(Permanent, match="at this moment"), sessions.begin() as session:
+            logins.log_in(session, as_it_was, NOON, logins.LONGEST)
+    assert all_of(sessions, Login) == []
+
+
 def test_logins_that_have_ended_are_removed_by_the_next(sessions: Sessions) -> None:
     add(sessions)
     with sessions.begin() as session:
