@@ -10,14 +10,14 @@ from dicom_node.access.passwords import hash_password
 from dicom_node.errors import Permanent
 from dicom_node.models import Access, Login, User
 
-_NAME = re.compile(r"[\w][\w.@-]{0,63}")
+_NAME = re.compile(r"[\w][\w.@'+!#^~-]{0,63}")  # with all that the names of a Windows domain may have
 
 
 def checked_name(name: str) -> str:
     """As the table has it: letters of another width, and ligatures, make no other name. Raises Permanent for none."""
     found = normalize("NFKC", name).strip().casefold()
     if not _NAME.fullmatch(found):
-        raise Permanent("expected a user name of 1–64 letters, digits and . _ @ -")
+        raise Permanent("expected a user name of 1–64 letters, digits and . _ @ ' + ! # ^ ~ -")
     return found
 
 

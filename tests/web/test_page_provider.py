@@ -407,3 +407,10 @@ def test_a_real_browser_comes_in_by_a_real_provider_and_stays_in(
             if picture:
                 tab.screenshot(path=f"{picture}/login-provider.png")
             browser.close()
+
+
+def test_a_person_whose_name_has_an_apostrophe_comes_in(page_port: int, forger: Forger) -> None:
+    forger.changes = {"preferred_username": "o'brien@hospital.example", "roles": ["radiology-admins"]}
+    browser = Browser(page_port)
+    come_back(browser, forger)
+    assert "o&#39;brien@hospital.example" in browser.get("/people").text

@@ -39,6 +39,15 @@ def test_what_is_no_name_is_refused(name: str, sqlite_sessions: Sessions) -> Non
         add(sqlite_sessions, name)
 
 
+def test_names_of_a_windows_domain_are_names(sqlite_sessions: Sessions) -> None:
+    add(sqlite_sessions, "Siobhán.O'Brien@hospital.example")
+    add(sqlite_sessions, "guest_mail.example#EXT#@hospital")
+    assert [user.name for user in all_of(sqlite_sessions, User)] == [
+        "siobhán.o'brien@hospital.example",
+        "guest_mail.example#ext#@hospital",
+    ]
+
+
 def test_a_name_is_given_once_whatever_its_capitals(sessions: Sessions) -> None:
     add(sessions)
     with pytest.raises(Permanent, match="user anna is there already"):
