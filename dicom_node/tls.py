@@ -23,9 +23,11 @@ from dicom_node.peers import HttpTls, Tls
 _CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 _LOOK_EVERY_S = 1.0
 _RENEW_AFTER_S = 86_400.0  # RFC 9325 3.4: the keys of session tickets, which a context makes, are not to live long
+_TRY_AGAIN_AFTER_S = 60.0  # what cannot be read now may be later: a disk that is away, too many open files
 _WARN_BEFORE = timedelta(days=14)
 
 Files = TypeVar("Files", bound=HttpTls)
+_Stamp = tuple[int, int, int]
 
 _log = logs.get("tls")
 
@@ -82,6 +84,9 @@ class RenewingContext(Generic[Files]):
         self._clock = clock
         self._timer = timer
         self._lock = threading.Lock()
+        self._seen: list[_Stamp | None] = []
+        self._renew_at = 0.0
+        self._is_stale = False  # what it has is older than the files, or than a day
         try:
             self._renew()
         except OSError as error:
@@ -96,23 +101,27 @@ class RenewingContext(Generic[Files]):
 
     def _look(self) -> None:
         self._look_at = self._timer() + _LOOK_EVERY_S
-        if self._stamps() == self._seen and self._timer() < self._renew_at:
+        is_new = self._stamps() != self._seen
+        if not is_new and self._timer() < self._renew_at:
             return
         try:
             self._renew()
         except OSError as error:
-            _log.error("certificate_not_renewed", reason=words_of(error))
+            if is_new or not self._is_stale:
+                _log.error("certificate_not_renewed", reason=words_of(error))
+            self._is_stale = True
+            self._renew_at = self._timer() + _TRY_AGAIN_AFTER_S
 
     def _renew(self) -> None:
         now = self._timer()
         self._look_at, self._renew_at = now + _LOOK_EVERY_S, now + _RENEW_AFTER_S
         self._seen = self._stamps()  # before they are read: what changes meanwhile is read again
         context, left = self._make(self._tls), expires_at(self._tls.certificate) - self._clock()
-        self._context = context
+        self._context, self._is_stale = context, False
         say = _log.warning if left < _WARN_BEFORE else _log.info
         say("certificate_loaded", due_in_s=int(left.total_seconds()))
 
-    def _stamps(self) -> list[tuple[int, int, int] | None]:
+    def _stamps(self) -> list[_Stamp | None]:
         return [_stamp(path) for path in _files(self._tls)]
 
 
@@ -132,7 +141,7 @@ def words_of(error: OSError) -> str:
     return (reason or error.strerror or str(error)).partition(" (_ssl.c")[0].lower().replace("_", " ")
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> _Stamp | None:
     """What changes when a file is written, replaced or made readable; None while there is none."""
     try:
         status = path.stat()

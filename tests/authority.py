@@ -1,5 +1,6 @@
 """Throw-away certificate authorities and the certificates they sign, by openssl."""
 
+import shutil
 import subprocess
 from hashlib import sha256
 from pathlib import Path
@@ -54,10 +55,12 @@ def fingerprint(tls: Tls) -> str:
     return sha256(PEM_cert_to_DER_cert(tls.certificate.read_text())).hexdigest()
 
 
-def replace(old: Tls, new: Tls) -> None:
-    """Write the files anew, under their names."""
-    for before, after in ((old.certificate, new.certificate), (old.key, new.key), (old.ca, new.ca)):
-        before.write_text(after.read_text())
+def replace(own: Tls, by: Tls) -> None:
+    """As certbot and Kubernetes do it: a new file in the place of the old one."""
+    for name in ("certificate", "key", "ca"):
+        beside = getattr(own, name).with_suffix(".new")
+        shutil.copyfile(getattr(by, name), beside)
+        beside.replace(getattr(own, name))
 
 
 def _out(name: str, kind: str = "pem") -> tuple[str, ...]:

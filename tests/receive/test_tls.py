@@ -8,10 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from errno import EMFILE
 from pathlib import Path
 
 import pytest
-from authority import RSA_2048, Authority
+from authority import RSA_2048, Authority, replace
 from doubles import FrozenClock
 from foreign import require_peer, running
 from waiting import LONG_S, free_port, wait_until
@@ -38,14 +39,6 @@ def own(issued: dict[str, Tls], tmp_path: Path) -> Tls:
     tls = Tls(certificate=tmp_path / "own.pem", key=tmp_path / "own.key", ca=tmp_path / "own-ca.pem")
     replace(tls, issued["server"])
     return tls
-
-
-def replace(own: Tls, by: Tls) -> None:
-    """As certbot and Kubernetes do it: a new file in the place of the old one."""
-    for name in ("certificate", "key", "ca"):
-        beside = getattr(own, name).with_suffix(".new")
-        shutil.copyfile(getattr(by, name), beside)
-        beside.replace(getattr(own, name))
 
 
 class Hand:
@@ -139,6 +132,24 @@ def test_a_broken_replacement_is_named_once_and_the_old_one_stays(
     timer.now = 4.0
     context.current()
     assert caplog.text.count("certificate_loaded") == 2
+
+
+def test_what_could_not_be_read_for_a_while_is_read_a_minute_later(
+    own: Tls, issued: dict[str, Tls], caplog: pytest.LogCaptureFixture
+) -> None:
+    timer, faults = Hand(), iter([None, EMFILE, EMFILE, None])
+
+    def make(tls: Tls) -> ssl.SSLContext:
+        if (fault := next(faults)) is not None:
+            raise OSError(fault, "Too many open files")
+        return server_context(tls)
+
+    context = RenewingContext(own, make, timer=timer)
+    replace(own, issued["other"])
+    for now in (1.0, 2.0, 61.0, 121.0):
+        timer.now = now
+        assert shown(context.current(), issued["client"]) == der(issued["other" if now == 121.0 else "server"])
+    assert caplog.text.count("certificate_not_renewed") == 1
 
 
 def test_a_certificate_without_its_key_waits_for_the_key(own: Tls, issued: dict[str, Tls]) -> None:
