@@ -23,6 +23,8 @@ AeTitle = Annotated[
     str, StringConstraints(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$", strip_whitespace=True)
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
+# RFC 1123 2.1: by name or address
+HostName = Annotated[str, AfterValidator(lambda name: _checked_host(name))]
 # ~ is the home of who runs the node.
 HomePath = Annotated[Path, AfterValidator(lambda path: Path(expanduser(path)))]
 # Said in one sentence: pydantic would say what is wrong with either version of IP.
@@ -87,12 +89,25 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     return found
 
 
+def _checked_host(name: str) -> str:
+    """Raises ValueError for what Python does not even ask the system for: it would be no error of the network."""
+    try:
+        name.encode("idna")
+        is_host = name.split() == [name] and "/" not in name
+    except UnicodeError:  # between two dots is nothing, or more than 63 characters
+        is_host = False
+    if not is_host:
+        raise ValueError("expected a host name or an address, such as pacs.example.org or 10.1.0.5")
+    return name
+
+
 def _checked_url(url: str) -> str:
     """Raises ValueError unless nobody on the way can read what goes there: by TLS, or within this machine."""
     parts = urlsplit(url)
     is_near = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
     if not (parts.scheme == "https" or is_near) or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("expected https://… (http:// within this machine alone) without ? and #")
+    _checked_host(parts.hostname)
     return url
 
 
@@ -119,7 +134,7 @@ class Tls(HttpTls):
 class PeerAddress(_Frozen):
     """Where a peer listens for associations that this node opens."""
 
-    host: str = Field(description="Its host name or address.")
+    host: HostName = Field(description="Its host name or address.")
     port: Port = Field(default=104, description="Its DICOM port.")
     tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
 
@@ -244,7 +259,7 @@ class DicomSource(_Frozen):
 
     name: Name = Field(description="Its name in the database, in logs and on the command line.")
     ae_title: AeTitle = Field(description="Its AE title.")
-    host: str = Field(description="Its host name or address.")
+    host: HostName = Field(description="Its host name or address.")
     port: Port = Field(default=104, description="Its DICOM port.")
     timeout_s: float = Field(default=60.0, gt=0, description="Longest wait for a connection or for its next answer.")
     tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
@@ -265,7 +280,7 @@ class DicomDestination(_Frozen):
 
     name: Name = Field(description="Its name in the database, in logs and in the timeline.")
     ae_title: AeTitle = Field(description="Its AE title.")
-    host: str = Field(description="Its host name or address.")
+    host: HostName = Field(description="Its host name or address.")
     port: Port = Field(default=104, description="Its DICOM port.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for a connection or an answer.")
     tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
@@ -297,7 +312,7 @@ class MllpDestination(_Frozen):
     """A RIS that takes the ORU^R01 over MLLP."""
 
     name: Name = Field(description="Its name in the database, in logs and in the timeline.")
-    host: str = Field(description="Its host name or address.")
+    host: HostName = Field(description="Its host name or address.")
     port: Port = Field(default=2575, description="Its MLLP port.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for a connection or an acknowledgement.")
     receiving_application: str = Field(default="RIS", max_length=180, description="MSH-5.")
@@ -364,6 +379,6 @@ class Oidc(_Frozen):
 class AuditSyslog(_Frozen):
     """A collector of audit messages by syslog over TLS (PS3.15 A.6, RFC 5425)."""
 
-    host: str = Field(description="Its host name or address.")
+    host: HostName = Field(description="Its host name or address.")
     port: Port = Field(default=6514, description="Its port for syslog over TLS.")
     tls: Tls = Field(description="Speak TLS with these certificates.")

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from dicom_node.config import Settings
 from dicom_node.errors import Permanent
-from dicom_node.peers import DicomDestination
+from dicom_node.peers import DicomDestination, PeerAddress
 from dicom_node.setting_faults import _SECRET, in_words, no_json
 from dicom_node.setting_sources import CONFIG_FILE_VARIABLE, SECRETS_FOLDER_VARIABLE
 
@@ -169,6 +169,13 @@ def told(text: str, toml: Path) -> str:
         ),
         ("[completeness]\nhl7_port = 1", "setting completeness.hl7_port: a key of the top level: it stands above"),
         ("port = 70000", "setting port = 70000: Input should be less than or equal to 65535"),
+        *(
+            (
+                f'[[ris]]\nname = "r"\nhost = "{host}"',
+                f"setting ris.0.host = '{host}': expected a host name or an address",
+            )
+            for host in ("ris..example", f"{'x' * 64}.example", "", " ris", "ris.example/x")
+        ),
         ('time_zone = "Berlin"', "setting time_zone = 'Berlin': expected an IANA name such as Europe/Berlin"),
     ],
 )
@@ -346,3 +353,10 @@ def test_a_named_settings_file_that_is_absent_is_an_error(tmp_path: Path, monkey
     monkeypatch.setenv(CONFIG_FILE_VARIABLE, str(tmp_path / "absent.toml"))
     with pytest.raises(Permanent, match=r"absent\.toml"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    "host", ["pacs", "pacs_1.example.", "10.1.0.5", "2001:db8::5", "fe80::1%eth0", "röntgen.example"]
+)
+def test_what_the_system_may_know_is_a_host(host: str) -> None:
+    assert PeerAddress(host=host, port=104).host == host
