@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
-from json import JSONDecodeError
 from pathlib import Path
 
 from dicom_node.database import SCHEMA_REVISION
@@ -57,7 +56,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises Permanent if there is no backup, or none that this program can restore."""
     try:
         manifest = Manifest(**json.loads((folder / NAME).read_text(encoding="utf-8")))
-    except (OSError, JSONDecodeError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise Permanent(f"{folder} holds no whole backup: its {NAME} cannot be read") from error
     if manifest.format != _FORMAT or manifest.schema > SCHEMA_REVISION:
         words = f"the backup has schema {manifest.schema}, this program {SCHEMA_REVISION}: restore it with a newer one"

@@ -343,6 +343,15 @@ def test_a_damaged_file_of_the_node_that_was_lost_is_replaced(
     assert torn.read_bytes() == (store.root / whole_files(store.root)[0]).read_bytes()
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"{}", b'{"made_at": "\xe4"}'])
+def test_a_damaged_manifest_is_refused(
+    content: bytes, settings: Settings, sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(Permanent, match=r"holds no whole backup: its manifest\.json cannot be read"):
+        restore(settings, sqlite_engine, tmp_path, FrozenClock())
+
+
 def test_damaged_rows_are_refused(
     settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:
