@@ -14,7 +14,15 @@ from dicom_node.deliveries import cancel_pending, reports_of
 from dicom_node.lifecycle import note
 from dicom_node.models import FinalReport, Job, PatientMerge, Study
 from dicom_node.orders import finals_of, is_about, is_patients
-from dicom_node.patients import Identifier, agree, all_identifiers, identifiers_to_json, patient_of
+from dicom_node.patients import (
+    Identifier,
+    agree,
+    all_identifiers,
+    identifiers_from_json,
+    identifiers_to_json,
+    is_same_person,
+    patient_of,
+)
 from dicom_node.states import ACTIVE_JOB_STATES, CLOSED
 from integration.order_book import OrderBook
 from integration.order_message import OrderFacts
@@ -50,10 +58,10 @@ def _work_in_order(_: Session, facts: OrderFacts, source: Source) -> None:
 
 
 def _work_in_final(session: Session, facts: FinalFacts, source: Source) -> None:
-    """Keep the report and close its case. What it does not say of its order, the order says."""
+    """Keep the report and close its case. What it does not say of its order, the order says, if it is the patient's."""
     order = source.orders.find(facts)
     said = {name: value for name, value in vars(facts).items() if name != "patient"}
-    if order is not None:
+    if order is not None and is_same_person(session, facts.patient, identifiers_from_json(order.patient_identifiers)):
         said["accession_number"] = facts.accession_number or order.accession_number
         said["study_instance_uid"] = facts.study_instance_uid or order.study_instance_uid
     report = FinalReport(

@@ -25,7 +25,8 @@ _PLACER = _ORDER.c.placer_order_number == bindparam("placer")
 
 
 def _newest(condition: ColumnElement[bool]) -> Select[Any]:
-    found = select(_ORDER.c.id, _ORDER.c.accession_number, _ORDER.c.study_instance_uid).where(condition)
+    columns = (_ORDER.c.id, _ORDER.c.accession_number, _ORDER.c.study_instance_uid, _ORDER.c.patient_identifiers)
+    found = select(*columns).where(condition)
     return found.order_by(_FILLER.desc(), _ORDER.c.id.desc()).limit(1)
 
 
@@ -57,11 +58,12 @@ _HURRY = (
 
 @dataclass(frozen=True)
 class KnownOrder:
-    """Which order a message names, and by what its images are found."""
+    """Which order a message names, by what its images are found, and whose it is."""
 
     order_id: int
     accession_number: str
     study_instance_uid: str
+    patient_identifiers: str  # JSON of `patients.identifiers_to_json`
 
 
 class OrderBook:

@@ -107,6 +107,19 @@ def test_a_final_report_of_another_study_closes_that_one_alone(house: House) -> 
     assert [each.state for each in all_of(house.sessions, Delivery)] == ["pending", "pending"]
 
 
+def test_a_final_report_is_not_of_the_study_of_another_patients_order(house: House) -> None:
+    """Two sites that count alike."""
+    house.receive()
+    house.draft()
+    house.receive(
+        PatientID="CANARY-OTHER", StudyInstanceUID="1.2.77", SeriesInstanceUID="1.2.78", SOPInstanceUID="1.2.79"
+    )
+    house.draft()
+    house.hear(order(study=STUDY_UID), order(study="1.2.77", patient=OTHER, placer="X", filler="Y", control_id="C2"))
+    house.hear(final())
+    assert [each.state for each in all_of(house.sessions, Delivery)] == ["cancelled", "cancelled", "pending", "pending"]
+
+
 def test_a_final_report_cancels_what_is_not_sent(house: House) -> None:
     house.receive()
     house.draft()
