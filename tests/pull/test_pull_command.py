@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -54,6 +53,16 @@ def said(settings: Settings, source: DicomSource, *arguments: str) -> tuple[str,
 
 
 @contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """What is started in the block hears the signal: a shell lets what it starts in the background ignore SIGINT."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextmanager
 def pulling(settings: Settings, sessions: Sessions) -> Iterator[subprocess.Popen[str]]:
     """The command, when the first of two objects has come; the other comes after the block."""
     go_on = threading.Event()
@@ -70,8 +79,7 @@ def pulling(settings: Settings, sessions: Sessions) -> Iterator[subprocess.Popen
 
 
 def test_a_pull_that_is_broken_off_is_given_back(settings: Settings, sqlite_sessions: Sessions) -> None:
-    with pulling(settings, sqlite_sessions) as process:
-        time.sleep(1)  # it waits for the second object now. In the midst of a commit Python may lose the signal
+    with heard(signal.SIGINT), pulling(settings, sqlite_sessions) as process:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LONG_S)
     pull = only(sqlite_sessions, Pull)
