@@ -6,12 +6,12 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, or_, select
 
 from dicom_node import logs
+from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.lifecycle import WAITING, Leased, LeasedKind, note
 from dicom_node.models import Job
 
-_CLOCKS_DIFFER = timedelta(minutes=1)
 _A_DAY = timedelta(days=1)
 
 _log = logs.get("misdated")
@@ -32,7 +32,7 @@ def recall(sessions: Sessions, settings: Settings, now: datetime, kind: LeasedKi
 def _misdated(settings: Settings, now: datetime, kind: LeasedKind) -> tuple[ColumnElement[bool], ...]:
     """What was not tried yet is due when it is made. What was tried waits: a clock that is behind does not hurry it."""
     due_at, longest = col(kind.due_at), timedelta(seconds=settings.max_retry_after_s) + _A_DAY
-    untried = and_(due_at > now + _CLOCKS_DIFFER, col(kind.attempts) == 0)
+    untried = and_(due_at > now + CLOCKS_DIFFER, col(kind.attempts) == 0)
     return col(kind.state) == WAITING[kind], or_(untried, due_at > now + longest)
 
 

@@ -92,10 +92,14 @@ def _associate(
     ae: Requestor, to: DicomDestination | DicomSource | PeerAddress, called_ae: str, **options: Any
 ) -> Association:
     try:
-        tls = (client_context(to.tls), to.host) if to.tls else None
-        return ae.associate(to.host, to.port, ae_title=called_ae, tls_args=tls, **options)
+        return ae.associate(to.host, to.port, ae_title=called_ae, tls_args=tls_args(to), **options)
     except OSError as error:  # its certificates, or what comes before the attempt to connect
         raise PeerUnreachable(f"{called_ae} cannot be reached: {error.strerror or type(error).__name__}") from error
+
+
+def tls_args(to: DicomDestination | DicomSource | PeerAddress) -> tuple[SSLContext, str] | None:
+    """As `AE.associate` wants them, of the files as they are now: they may have been replaced. Raises OSError."""
+    return (client_context(to.tls), to.host) if to.tls else None
 
 
 def no_association(ae: Requestor, assoc: Association, *, is_tls: bool) -> str:

@@ -77,7 +77,7 @@ class MllpSender:
         self.kind = kind
         self.timeout_s = destination.timeout_s
         self._destination = destination
-        if destination.tls:
+        if destination.tls:  # read for each connection; here to end the start with what is wrong
             client_context(destination.tls)
 
     def encode(self, document: ReportDocument) -> Encoded:

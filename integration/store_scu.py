@@ -10,9 +10,9 @@ from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from dicom_node.peers import DicomDestination
-from dicom_node.requestor import Requestor, no_association
+from dicom_node.requestor import Requestor, no_association, tls_args
 from dicom_node.states import DeliveryKind
-from dicom_node.tls import client_context, words_of
+from dicom_node.tls import words_of
 from integration.destinations import NOT_SENT, Ack, Encoded, Outcome
 from integration.document import ReportDocument
 from integration.objects import encoder
@@ -74,8 +74,7 @@ class StoreScu:
         self.timeout_s = destination.timeout_s
         self._destination = destination
         self._calling_ae = calling_ae
-        if destination.tls:
-            client_context(destination.tls)
+        tls_args(destination)  # read for each connection; here to end the start with what is wrong
 
     def encode(self, document: ReportDocument) -> Encoded:
         return self._encode(document, self._destination)
@@ -93,10 +92,8 @@ class StoreScu:
             ae.hang_up()
 
     def _send(self, ae: Requestor, ds: Dataset) -> Ack:
-        to = self._destination
         try:
-            # Anew each time: the files may have been replaced.
-            tls = (client_context(to.tls), to.host) if to.tls else None
+            tls = tls_args(self._destination)
         except OSError as error:
             return self._not_sent(f"was not called: this node's certificates make no TLS ({words_of(error)})")
         try:

@@ -8,12 +8,12 @@ from typing import cast
 from sqlmodel import Session, col, delete, or_, select, update
 
 from dicom_node.access.users import checked_name
+from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.errors import Permanent
 from dicom_node.models import Login, User
 
 LONGEST = timedelta(hours=12)  # whatever the person does: a shift
 _NOTE_EVERY = timedelta(seconds=30)  # a row is not written for every click
-_CLOCKS_DIFFER = timedelta(minutes=5)  # of two machines, at most
 
 
 def find_person(session: Session, name: str) -> User | None:
@@ -47,7 +47,7 @@ def find_login(session: Session, token: str, now: datetime, idle: timedelta) -> 
     login = session.exec(select(Login).where(Login.token_sha256 == _digest(token))).first()
     if login is None or now - login.created_at >= LONGEST or now - login.seen_at >= idle:
         return None
-    if max(login.created_at, login.seen_at) > now + _CLOCKS_DIFFER:
+    if max(login.created_at, login.seen_at) > now + CLOCKS_DIFFER:
         return None
     user = session.get_one(User, login.user_id)
     return (login, user) if user.disabled_at is None else None

@@ -8,9 +8,10 @@ from sqlalchemy import ColumnElement, func, literal, select
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session
 
+from dicom_node.clock import CLOCKS_DIFFER
+
 # A row may become visible after one with a higher id. No transaction of ours lasts so long.
 _SETTLED_AFTER = timedelta(seconds=10)
-_CLOCKS_DIFFER = timedelta(hours=1)  # what is dated later than that comes from a clock that was wrong
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Tally:
     def _settled_until(self, session: Session, now: datetime) -> int:
         """The highest id of those below which no row is still to come."""
         after = self._after or 0
-        recent = (self._row_id > after, self._at > now - _SETTLED_AFTER, self._at < now + _CLOCKS_DIFFER)
+        recent = (self._row_id > after, self._at > now - _SETTLED_AFTER, self._at < now + CLOCKS_DIFFER)
         unsettled = session.execute(select(func.min(self._row_id)).where(*recent)).scalar()
         settled = select(func.max(self._row_id)).where(self._row_id > after)
         if unsettled is not None:

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, func, select
 
+from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.models import Delivery, Job, Report, Study, Transition
 from dicom_node.states import DeliveryState, JobState, StudyState
 
 RECEIVE, SELECT, DRAFT, DELIVER = "receive", "select", "draft", "deliver"
 _MOST_MOVES = 500  # at once
-_CLOCKS_DIFFER = timedelta(hours=1)  # what is dated later than that comes from a clock that was wrong
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def steps_after(session: Session, position: int, *, settled_before: datetime) ->
     after = select(Transition).where(col(Transition.id) > position).order_by(col(Transition.id)).limit(_MOST_MOVES)
     steps: list[Step] = []
     for move in session.exec(after):
-        if settled_before <= move.at < settled_before + _CLOCKS_DIFFER:
+        if settled_before <= move.at < settled_before + CLOCKS_DIFFER:
             break
         read = _READ.get((move.row_kind, move.old))
         if read is not None and move.new != move.old:
