@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -304,6 +305,15 @@ def test_write_that_fails_in_the_middle_is_one_line_and_leaves_nothing(source: P
     assert "StorageFull" in last_line
     assert "models/m cannot be written: " in last_line
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_missing_file_is_told_where_the_disk_has_no_room_either(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    (source / OWN / "config.json").unlink()
+    with pytest.raises(BadCheckpoint, match=r"config\.json is missing"):
+        import_published(source, tmp_path / "m", edition=TINY)
 
 
 def in_small_disk(disk: Path, *, size: str) -> tuple[str, ...]:

@@ -50,6 +50,11 @@ class Edition:
     own: Repository
     base: Repository
 
+    @property
+    def held(self) -> list[tuple[Repository, PublishedFile]]:
+        """Every file, with the repository that holds it."""
+        return [(repo, file) for repo in (self.own, self.base) for file in repo.files]
+
     def own_file(self, source: Path, name: str) -> Path:
         return source / self.own.folder / name
 
@@ -90,13 +95,16 @@ LLAVA_RAD = Edition(
 )
 
 
-def check_files(source: Path, edition: Edition) -> None:
-    """Raises BadCheckpoint naming the first file that is missing or not the published one."""
-    held = [(repo, file) for repo in (edition.own, edition.base) for file in repo.files]
-    for repo, file in held:
+def check_present(source: Path, edition: Edition) -> None:
+    """Raises BadCheckpoint naming the first file that is missing or has not the published size."""
+    for repo, file in edition.held:
         _check_size(source, repo, file)
+
+
+def check_digests(source: Path, edition: Edition) -> None:
+    """Raises BadCheckpoint naming the first file that is not the published one. Reads all of them: minutes."""
     sums = _read_sums(source / SUMS_FILE)
-    for repo, file in held:
+    for repo, file in edition.held:
         path = f"{repo.folder}/{file.name}"
         for expected in (file.sha256, sums.get(path)):
             _check_digest(source / path, expected)

@@ -26,7 +26,7 @@ from workers.llavarad.checkpoint import (
     expected_shapes,
     write_manifest,
 )
-from workers.llavarad.edition import LLAVA_RAD, Edition, check_files
+from workers.llavarad.edition import LLAVA_RAD, Edition, check_digests, check_present
 from workers.llavarad.folder import new_folder
 from workers.llavarad.lora import adapter_shapes, is_adapted, merge
 from workers.llavarad.notice import LICENCE_FILE, NOTICE, NOTICE_FILE
@@ -62,9 +62,10 @@ def import_published(source: Path, dest: Path, *, edition: Edition = LLAVA_RAD, 
     StorageFull; Permanent if `dest` exists.
     """
     shapes = expected_shapes(build_empty(edition.config))
+    check_present(source, edition)
     with new_folder(dest, needed_bytes=sum(map(prod, shapes.values())) * _DTYPE.itemsize) as folder:
         say("checking the published files")
-        check_files(source, edition)
+        check_digests(source, edition)
         _check_configs(source, edition)
         _write_small_files(folder, source, edition)
         say("reading the published weights")
