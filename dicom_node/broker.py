@@ -1,11 +1,11 @@
 """The broker: Celery over Redis. Imported only where one is configured: Celery takes half a second to import."""
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 from dicom_node import logs
 from dicom_node.config import Settings
-from dicom_node.queue import QUEUE_NAME, TASK_NAME, Ring
+from dicom_node.queue import QUEUE_NAME, TASK_NAME
 
 _log = logs.get("broker")
 
@@ -41,18 +41,29 @@ def make_broker(settings: Settings) -> Celery:
     return app
 
 
-def make_ring(settings: Settings) -> Ring:
-    """How to ring."""
-    app = make_broker(settings)
-    # The sweep rings again: it does not wait for a broker that is away.
-    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0}
+class BrokerBell:
+    """The bell as Celery's queue."""
 
-    def ring(job_id: int, priority: int) -> bool:
+    def __init__(self, settings: Settings) -> None:
+        self._app = make_broker(settings)
+        # The sweep rings again: it does not wait for a broker that is away.
+        options = self._app.conf.broker_transport_options
+        self._app.conf.broker_transport_options = {**options, "max_retries": 1, "interval_start": 0}
+
+    def ring(self, job_id: int, priority: int) -> bool:
+        """Whether the broker has it."""
         try:
-            app.send_task(TASK_NAME, args=[job_id], priority=priority, retry=False)
+            self._app.send_task(TASK_NAME, args=[job_id], priority=priority, retry=False)
         except (OperationalError, OSError) as error:
             _log.warning("bell_not_rung", job=job_id, error=type(error).__name__)
             return False
         return True
 
-    return ring
+    def unheard(self) -> int:
+        """How many rings no worker has taken; 0 from a broker that is away, or that has no such queue."""
+        try:
+            with self._app.connection_for_read() as connection:
+                declared = connection.default_channel.queue_declare(QUEUE_NAME, passive=True)
+        except (ChannelError, OperationalError, OSError):
+            return 0
+        return int(declared.message_count)

@@ -1,10 +1,10 @@
 """The bell: a Celery message that holds a job's id. The row is the truth; a lost bell is rung again."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, func, or_, select
 
 from dicom_node.config import Settings
 from dicom_node.models import Job
@@ -14,7 +14,15 @@ TASK_NAME = "workers.infer"
 QUEUE_NAME = "infer"
 RING_AGAIN_AFTER_S = 60.0
 
-Ring = Callable[[int, int], bool]  # (job id, priority) -> the broker has it
+
+class Bell(Protocol):
+    """What wakes the workers."""
+
+    def ring(self, job_id: int, priority: int) -> bool:
+        """Whether the broker has it."""
+
+    def unheard(self) -> int:
+        """How many rings lie at the broker that no worker has taken."""
 
 
 def ready(settings: Settings) -> tuple[ColumnElement[bool], ...]:
@@ -23,8 +31,24 @@ def ready(settings: Settings) -> tuple[ColumnElement[bool], ...]:
 
 
 def jobs_to_ring(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:
-    """Due jobs the broker has not heard of lately, most urgent first."""
-    lately = now - timedelta(seconds=RING_AGAIN_AFTER_S)
-    silent = or_(col(Job.rung_at).is_(None), col(Job.rung_at) < col(Job.due_at), col(Job.rung_at) < lately)
-    due = select(Job).where(Job.state == JobState.QUEUED, Job.due_at <= now, silent, *conditions)
+    """Jobs the broker has not heard of since they are due, most urgent first."""
+    return _due(session, now, or_(col(Job.rung_at).is_(None), col(Job.rung_at) < col(Job.due_at)), *conditions)
+
+
+def jobs_long_rung(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:
+    """Jobs that still wait though the broker has long heard of them, most urgent first: a bell may be lost."""
+    return _due(session, now, col(Job.rung_at) < now - timedelta(seconds=RING_AGAIN_AFTER_S), *conditions)
+
+
+def count_due(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> int:
+    """How many jobs wait for a worker."""
+    return session.exec(select(func.count()).select_from(Job).where(*_is_due(now), *conditions)).one()
+
+
+def _due(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:
+    due = select(Job).where(*_is_due(now), *conditions)
     return list(session.exec(due.order_by(col(Job.priority), col(Job.due_at)).limit(200)))
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return col(Job.state) == JobState.QUEUED, col(Job.due_at) <= now

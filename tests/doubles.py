@@ -79,3 +79,21 @@ class FakeDestination:
         if self.send_error is not None:
             raise self.send_error
         return self.acks[min(len(self.sent), len(self.acks)) - 1]
+
+
+class FakeBroker:
+    """Hears bells while it is up."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.heard: list[tuple[int, int]] = []
+        self.lying = 0
+
+    def ring(self, job_id: int, priority: int) -> bool:
+        if self.is_up:
+            self.heard.append((job_id, priority))
+            self.lying += 1
+        return self.is_up
+
+    def unheard(self) -> int:
+        return self.lying

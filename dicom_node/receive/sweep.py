@@ -14,7 +14,7 @@ from dicom_node.heartbeat import Pulse, beating
 from dicom_node.misdated import recall
 from dicom_node.models import Commitment, Delivery, Job, Pull
 from dicom_node.orphans import return_orphans
-from dicom_node.queue import Ring, jobs_to_ring, ready
+from dicom_node.queue import Bell, count_due, jobs_long_rung, jobs_to_ring, ready
 from dicom_node.receive.completeness import MOST_AT_ONCE, close_quiet_studies, is_any_open
 from dicom_node.rounds import every
 
@@ -27,29 +27,29 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """The role: sweep until told to stop."""
     engine = open_database(settings)
     require_current_schema(engine)
-    sessions, ring, pulse = Sessions(engine), _bell(settings), Pulse()
+    sessions, bell, pulse = Sessions(engine), _bell(settings), Pulse()
     beat = partial(pulse.beat, "sweep", longest_s=_LONGEST_ROUND_S + settings.poll_interval_s)
     with beating("sweep", sessions, pulse):
-        every(settings.poll_interval_s, stop, lambda: sweep_once(sessions, settings, utc_now, ring), beat)
+        every(settings.poll_interval_s, stop, lambda: sweep_once(sessions, settings, utc_now, bell), beat)
 
 
-def _bell(settings: Settings) -> Ring | None:
-    """How to ring, or None when workers look at the table themselves."""
+def _bell(settings: Settings) -> Bell | None:
+    """None when workers look at the table themselves."""
     if settings.broker_url is None:
         return None
-    from dicom_node.broker import make_ring
+    from dicom_node.broker import BrokerBell
 
-    return make_ring(settings)
+    return BrokerBell(settings)
 
 
-def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring | None) -> bool:
+def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, bell: Bell | None) -> bool:
     """One round. Returns whether there may be more studies to close."""
     is_more = is_any_open(sessions) and _close_quiet(sessions, settings, clock) == MOST_AT_ONCE
     for kind in (Job, Delivery, Commitment, Pull):
         return_orphans(sessions, settings, clock(), kind)
         recall(sessions, settings, clock(), kind)
-    if ring is not None:
-        _ring_bells(sessions, settings, clock, ring)
+    if bell is not None:
+        _ring_bells(sessions, settings, clock, bell)
     return is_more
 
 
@@ -64,14 +64,20 @@ def _close_quiet(sessions: Sessions, settings: Settings, clock: Clock) -> int:
     return len(jobs)
 
 
-def _ring_bells(sessions: Sessions, settings: Settings, clock: Clock, ring: Ring) -> None:
+def _ring_bells(sessions: Sessions, settings: Settings, clock: Clock, bell: Bell) -> None:
+    now, conditions = clock(), ready(settings)
     with sessions() as session:
-        silent = [(job.id, job.priority) for job in jobs_to_ring(session, clock(), *ready(settings))]
+        silent = jobs_to_ring(session, now, *conditions)
+        long_rung, due = jobs_long_rung(session, now, *conditions), count_due(session, now, *conditions)
+    # No transaction is open while the broker is spoken to. Where it has a bell for each job, none is lost: while all
+    # workers are away for days, bells rung every minute would fill its memory.
+    if long_rung and bell.unheard() + len(silent) < due:
+        silent += long_rung
     rung = []
-    for job_id, priority in silent:  # no transaction is open while the broker is spoken to
-        if job_id is None or not ring(job_id, priority):
+    for job in silent:
+        if job.id is None or not bell.ring(job.id, job.priority):
             break
-        rung.append(job_id)
+        rung.append(job.id)
     if not rung:
         return
     with sessions.begin() as session:

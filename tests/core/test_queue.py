@@ -9,10 +9,10 @@ from redis import Redis
 from rows import add_job
 from waiting import free_port
 
-from dicom_node.broker import make_broker, make_ring
+from dicom_node.broker import BrokerBell, make_broker
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.queue import QUEUE_NAME, RING_AGAIN_AFTER_S, TASK_NAME, jobs_to_ring
+from dicom_node.queue import QUEUE_NAME, RING_AGAIN_AFTER_S, TASK_NAME, jobs_long_rung, jobs_to_ring
 
 SECOND = timedelta(seconds=1)
 AGAIN = timedelta(seconds=RING_AGAIN_AFTER_S)
@@ -40,7 +40,7 @@ def test_the_bell_is_rung_for_due_jobs_the_broker_has_not_heard_of(
 ) -> None:
     with sessions.begin() as session:
         add_job(session, **columns)
-        assert bool(jobs_to_ring(session, NOON)) == is_rung
+        assert bool(jobs_to_ring(session, NOON) or jobs_long_rung(session, NOON)) == is_rung
 
 
 def test_the_most_urgent_is_rung_first(sessions: Sessions) -> None:
@@ -59,9 +59,8 @@ def test_without_a_broker_there_is_no_application(settings: Settings) -> None:
 def test_a_message_holds_the_job_and_nothing_else(redis_url: str) -> None:
     with Redis.from_url(redis_url) as redis:
         redis.flushall()
-        ring = make_ring(Settings(broker_url=redis_url))
-        assert ring is not None
-        assert ring(7, 0)
+        bell = BrokerBell(Settings(broker_url=redis_url))
+        assert bell.ring(7, 0)
         message = json.loads(redis.lindex(QUEUE_NAME, 0))
         redis.flushall()
     assert message["headers"]["task"] == TASK_NAME
@@ -69,32 +68,41 @@ def test_a_message_holds_the_job_and_nothing_else(redis_url: str) -> None:
     assert message["headers"]["kwargsrepr"] == "{}"
 
 
+def test_the_bells_that_nobody_has_heard_are_counted_at_every_priority(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        redis.flushall()
+        bell = BrokerBell(Settings(broker_url=redis_url))
+        counts = [bell.unheard()]
+        for priority in (0, 5, 9):
+            bell.ring(7, priority)
+            counts.append(bell.unheard())
+        redis.flushall()
+    assert counts == [0, 1, 2, 3]
+
+
 def test_a_broker_that_is_away_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    ring = make_ring(Settings(broker_url=f"redis://127.0.0.1:{free_port()}/0"))
-    assert ring is not None
-    assert not ring(7, 5)
+    bell = BrokerBell(Settings(broker_url=f"redis://127.0.0.1:{free_port()}/0"))
+    assert (bell.ring(7, 5), bell.unheard()) == (False, 0)
     assert "bell_not_rung" in caplog.text
 
 
 def test_a_broker_that_went_away_and_came_back_is_rung_again(redis_url: str) -> None:
     with Redis.from_url(redis_url) as redis:
-        ring = make_ring(Settings(broker_url=redis_url))
-        assert ring is not None
-        assert ring(7, 5)
+        bell = BrokerBell(Settings(broker_url=redis_url))
+        assert bell.ring(7, 5)
         redis.client_kill_filter(_type="normal", skipme=True)
-        heard = [ring(7, 5) for _ in range(2)]
+        heard = [bell.ring(7, 5) for _ in range(2)]
         redis.flushall()
     assert heard[-1]
 
 
 def test_a_broker_that_is_full_is_no_error(redis_url: str) -> None:
     with Redis.from_url(redis_url) as redis:
-        ring = make_ring(Settings(broker_url=redis_url))
-        assert ring is not None
+        bell = BrokerBell(Settings(broker_url=redis_url))
         redis.config_set("maxmemory", "1")
         try:
-            assert not ring(7, 5)
+            assert not bell.ring(7, 5)
         finally:
             redis.config_set("maxmemory", "0")
-        assert ring(7, 5)
+        assert bell.ring(7, 5)
         redis.flushall()

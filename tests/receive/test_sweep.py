@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from doubles import NOON, FrozenClock
+from doubles import NOON, FakeBroker, FrozenClock
 from rows import add_delivery, add_job, add_pull, add_study, all_of, moves_of, only
 
 from dicom_node.config import Settings
@@ -14,26 +14,13 @@ from dicom_node.receive import completeness, sweep
 from dicom_node.receive.sweep import sweep_once
 
 
-class Broker:
-    """Hears bells while it is up."""
-
-    def __init__(self) -> None:
-        self.is_up = True
-        self.heard: list[tuple[int, int]] = []
-
-    def ring(self, job_id: int, priority: int) -> bool:
-        if self.is_up:
-            self.heard.append((job_id, priority))
-        return self.is_up
-
-
 def test_a_quiet_study_is_queued_and_its_bell_rung_once(sessions: Sessions, settings: Settings) -> None:
     with sessions.begin() as session:
         add_study(session)
-    clock, broker = FrozenClock(), Broker()
+    clock, broker = FrozenClock(), FakeBroker()
     clock.forward(settings.idle_timeout_s)
     for _ in range(3):
-        sweep_once(sessions, settings, clock, broker.ring)
+        sweep_once(sessions, settings, clock, broker)
     job = only(sessions, Job)
     assert broker.heard == [(job.id, 5)]
     assert job.rung_at == clock.now
@@ -64,23 +51,37 @@ def test_a_bell_that_a_broker_did_not_hear_is_rung_when_it_is_back(sessions: Ses
     with sessions.begin() as session:
         for _ in range(3):
             add_job(session)
-    broker = Broker()
+    broker = FakeBroker()
     broker.is_up = False
-    sweep_once(sessions, settings, FrozenClock(), broker.ring)
+    sweep_once(sessions, settings, FrozenClock(), broker)
     assert {job.rung_at for job in all_of(sessions, Job)} == {None}
     broker.is_up = True
-    sweep_once(sessions, settings, FrozenClock(), broker.ring)
+    sweep_once(sessions, settings, FrozenClock(), broker)
     assert [job_id for job_id, _ in broker.heard] == [job.id for job in all_of(sessions, Job)]
 
 
 def test_a_bell_that_was_lost_is_rung_again(sessions: Sessions, settings: Settings) -> None:
     with sessions.begin() as session:
         add_job(session)
-    clock, broker = FrozenClock(), Broker()
-    sweep_once(sessions, settings, clock, broker.ring)
+    clock, broker = FrozenClock(), FakeBroker()
+    sweep_once(sessions, settings, clock, broker)
+    broker.lying = 0
     clock.forward(RING_AGAIN_AFTER_S + 1)
-    sweep_once(sessions, settings, clock, broker.ring)
+    sweep_once(sessions, settings, clock, broker)
     assert len(broker.heard) == 2
+
+
+def test_bells_do_not_pile_up_while_no_worker_hears_them(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        add_job(session)
+    clock, broker = FrozenClock(), FakeBroker()
+    for _ in range(5):
+        sweep_once(sessions, settings, clock, broker)
+        clock.forward(RING_AGAIN_AFTER_S + 1)
+    with sessions.begin() as session:
+        add_job(session, due_at=clock())
+    sweep_once(sessions, settings, clock, broker)
+    assert [job_id for job_id, _ in broker.heard] == [job.id for job in all_of(sessions, Job)]
 
 
 def test_what_dead_processes_held_is_taken_back(sessions: Sessions, settings: Settings) -> None:
@@ -101,13 +102,13 @@ def test_a_pull_that_killed_its_process_too_often_fails(sessions: Sessions, sett
 
 
 def test_what_a_clock_that_was_ahead_has_dated_is_due_now(sessions: Sessions, settings: Settings) -> None:
-    ahead, clock, broker = NOON + timedelta(hours=2), FrozenClock(), Broker()
+    ahead, clock, broker = NOON + timedelta(hours=2), FrozenClock(), FakeBroker()
     with sessions.begin() as session:
         add_job(session, due_at=ahead, rung_at=ahead)
         add_delivery(session, due_at=ahead)
         add_pull(session, due_at=ahead + timedelta(days=365), attempts=3)
     for _ in range(2):
-        sweep_once(sessions, settings, clock, broker.ring)
+        sweep_once(sessions, settings, clock, broker)
     job = next(each for each in all_of(sessions, Job) if each.state == "queued")
     assert broker.heard == [(job.id, 5)]
     assert {job.due_at, only(sessions, Delivery).due_at, only(sessions, Pull).due_at} == {NOON}

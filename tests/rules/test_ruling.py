@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import NOON, FakeWriter, FrozenClock
+from doubles import NOON, FakeBroker, FakeWriter, FrozenClock
 from films import code_sequence
 from pydicom.dataset import Dataset
 from rows import add_job, add_study, all_of, only, receive
@@ -139,19 +139,14 @@ def test_without_rules_nobody_waits_and_nothing_is_written(site: Site) -> None:
 
 
 def test_no_worker_takes_and_no_bell_rings_for_a_job_before_the_rules_were_asked(site: Site) -> None:
-    rung: list[tuple[int, int]] = []
-
-    def ring(job_id: int, priority: int) -> bool:
-        rung.append((job_id, priority))
-        return True
-
+    broker = FakeBroker()
     site.rule("{name: all, priority: stat}")
     job_id = site.receive()
-    sweep_once(site.sessions, site.settings, site.clock, ring)
-    assert (rung, infer(site.reader, job_id)) == ([], False)
+    sweep_once(site.sessions, site.settings, site.clock, broker)
+    assert (broker.heard, infer(site.reader, job_id)) == ([], False)
     site.ruling.decide_waiting()
-    sweep_once(site.sessions, site.settings, site.clock, ring)
-    assert (rung, infer(site.reader, job_id)) == ([(job_id, 0)], True)
+    sweep_once(site.sessions, site.settings, site.clock, broker)
+    assert (broker.heard, infer(site.reader, job_id)) == ([(job_id, 0)], True)
 
 
 def test_the_queue_is_in_the_order_of_the_rules(site: Site) -> None:
