@@ -19,7 +19,7 @@ from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput
 from dicom_node.sentences import find_sentences
 from workers.llavarad.attention import Gaze, map_sentences, watch
 from workers.llavarad.checkpoint import CONFIG, TOKENIZER, build_empty, load_weights, verify
-from workers.llavarad.config import read_config
+from workers.llavarad.config import ModelConfig, read_config
 from workers.llavarad.findings import EngineIdentity, Findings, Writer
 from workers.llavarad.model import LlavaRad
 from workers.llavarad.preprocess import to_tensor
@@ -30,6 +30,8 @@ from workers.llavarad.vision import grey_image
 __all__ = ["Engine", "EngineIdentity", "Findings", "Writer"]
 
 Device = Literal["auto", "cpu", "cuda"]
+
+_DEVICES = Path("/dev")
 
 
 class Engine:
@@ -48,13 +50,14 @@ class Engine:
     def load(cls, model_dir: Path, *, max_new_tokens: int = 256, device: Device = "auto") -> Self:
         """Verify and load a model folder, then read one grey image at full size.
 
-        float32 on a CPU, bfloat16 on a GPU. Raises BadCheckpoint, or EngineLost if memory does not suffice.
+        float32 on a CPU, bfloat16 on a GPU. Raises BadCheckpoint, or EngineLost if memory does not suffice or if a real
+        model would read on processors though a card is there.
         """
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # theirs has no types
-        where = _choose(device)
-        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
         files = verify(model_dir)
         config = read_config(model_dir / CONFIG)
+        where = _choose(device, config)
+        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
         tokenizer = read_tokenizer(model_dir / TOKENIZER, config.language)
         model = build_empty(config).eval().requires_grad_(False)
         with _faults():
@@ -108,10 +111,15 @@ class Engine:
             raise BadCheckpoint("the model computes numbers that are not finite: its weights are damaged")
 
 
-def _choose(device: Device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+def _choose(device: Device, config: ModelConfig) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    # A container that has lost its card, for instance by `systemctl daemon-reload` on the host, still has its node.
+    if torch.version.cuda and not config.is_synthetic and any(_DEVICES.glob("nvidia[0-9]*")):
+        raise EngineLost("an NVIDIA card is there, but cannot be used: see `nvidia-smi`, then start the worker again")
+    return torch.device("cpu")
 
 
 def _digest(files: dict[str, str], generation: dict[str, object]) -> str:
