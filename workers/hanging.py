@@ -1,8 +1,10 @@
 """Whether a film is stored as the model's training films were: the patient's left on its right, and no negative."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.datadict import dictionary_description
@@ -35,7 +37,8 @@ def turned(part10: Path) -> str:
     Such a film would be read with left for right. A header that is silent is believed to mean the usual.
     Raises as `refuse`.
     """
-    words = "\\".join(_values(part10, "PatientOrientation"))
+    with _reading(part10, "PatientOrientation") as value:
+        words = "\\".join(_strings(value))
     if not words.strip("\\ "):
         return ""
     if not _DIRECTIONS.fullmatch(words):
@@ -45,19 +48,35 @@ def turned(part10: Path) -> str:
 
 
 def negative(part10: Path) -> str:
-    """What says that the film is shown with dark for bright: a Rescale Slope (0028,1053) below 0; else empty.
+    """What says that the film is shown with dark for bright, by its Modality LUT module (PS3.3 C.11.1); else empty.
 
-    The training films were made without a rescale, of films that have none. Raises as `refuse`.
+    The training films were made without that module, of films that have none. Raises as `refuse`.
     """
-    slope = "".join(_values(part10, "RescaleSlope")[:1]).strip()
-    return "its rescale slope is below 0" if slope.startswith("-") else ""
+    with _reading(part10, "RescaleSlope") as value:
+        slope = "".join(_strings(value)[:1]).strip()
+    if slope.startswith("-"):
+        return "its rescale slope is below 0"
+    with _reading(part10, "ModalityLUTSequence") as value:
+        return "its modality LUT descends" if value and _descends(value[0].get("LUTData")) else ""
 
 
-def _values(part10: Path, keyword: str) -> Sequence[str]:
+def _descends(table: bytes | Sequence[int] | None) -> bool:
+    """Of LUT Data (0028,3006), which a file holds as numbers or, with the VR OW, as bytes of 16-bit words."""
+    if isinstance(table, bytes):
+        table = [int.from_bytes(table[at:][:2], "little") for at in (0, len(table) - 2)] if len(table) > 1 else None
+    return isinstance(table, Sequence) and len(table) > 1 and table[-1] < table[0]
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return () if value is None else tuple(map(str, value if isinstance(value, MultiValue) else (value,)))
+
+
+@contextmanager
+def _reading(part10: Path, keyword: str) -> Iterator[Any]:
+    """An element's value, or None. What cannot be read in the block is an InvalidHeader that names the element."""
     silence_pydicom()
     try:
-        value = dcmread(part10, specific_tags=[keyword], stop_before_pixels=True).get(keyword)
-        return () if value is None else tuple(map(str, value if isinstance(value, MultiValue) else (value,)))
+        yield dcmread(part10, specific_tags=[keyword], stop_before_pixels=True).get(keyword)
     except PARSE_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk failed, not the data

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from films import dx_bytes
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from dicom_node.errors import InvalidHeader
 from workers.hanging import negative, turned
@@ -49,3 +51,25 @@ def test_a_film_that_is_shown_as_a_negative_of_what_is_stored_is_not_read(
     film = tmp_path / "film.dcm"
     film.write_bytes(dx_bytes(RescaleSlope=slope))
     assert negative(film) == ("its rescale slope is below 0" if is_negative else "")
+
+
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize(
+    ("table", "how"), [((0, 300, 4095), ""), ((4095, 300, 0), "its modality LUT descends"), ((7, 7), ""), ((9,), "")]
+)
+def test_a_film_whose_modality_lut_descends_is_not_read(
+    table: tuple[int, ...], how: str, vr: str, tmp_path: Path
+) -> None:
+    item = Dataset()
+    item.LUTDescriptor, item.ModalityLUTType = [len(table), 0, 16], "US"
+    as_bytes = b"".join(value.to_bytes(2, "little") for value in table)
+    item.add_new("LUTData", vr, list(table) if vr == "US" else as_bytes)
+    film = tmp_path / "film.dcm"
+    film.write_bytes(dx_bytes(ModalityLUTSequence=Sequence([item])))
+    assert negative(film) == how
+
+
+def test_a_modality_lut_without_data_is_none(tmp_path: Path) -> None:
+    film = tmp_path / "film.dcm"
+    film.write_bytes(dx_bytes(ModalityLUTSequence=Sequence([Dataset()])))
+    assert negative(film) == ""
