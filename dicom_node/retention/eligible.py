@@ -48,7 +48,8 @@ def _has_ended(before: datetime) -> tuple[ColumnElement[bool], ...]:
     )
     failed_job = (col(Job.state) == JobState.FAILED) & ~_has_later_draft()
     failed_delivery = (col(Delivery.state) == DeliveryState.FAILED) & ~_has_later_draft()
-    moves, of_job = select(Transition.id).where(Transition.at >= before), col(Job.id) == col(Transition.row_id)
+    moves = select(Transition.id).where(Transition.at >= before)
+    job_moves = moves.where(Transition.row_kind == "job", Transition.row_id == Job.id)
     instances = select(Instance.id).join(Series).where(Series.study_id == Study.id)
     is_about = (col(Pull.prior_of) == Study.id) | (col(Pull.study_instance_uid) == Study.study_instance_uid)
     pulls = select(Pull.id).where(is_about)
@@ -59,7 +60,7 @@ def _has_ended(before: datetime) -> tuple[ColumnElement[bool], ...]:
         ~exists(jobs.where(col(Job.state).not_in(_ENDED) | failed_job)),
         ~exists(deliveries.where(Job.study_id == Study.id, open_delivery | failed_delivery)),
         ~exists(moves.where(Transition.row_kind == "study", Transition.row_id == Study.id)),
-        ~exists(moves.join(Job, of_job).where(Transition.row_kind == "job", Job.study_id == Study.id)),
+        ~exists(jobs.where(exists(job_moves))),  # no join: SQLite would look through the moves of all jobs
         ~exists(pulls.where(col(Pull.state).in_(_OPEN_PULLS))),
         # Without it an object that comes again could not be known for the same.
         ~exists(instances.where(Instance.sha256 == "", col(Instance.removed_at).is_(None))),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from errno import EIO
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audit_schema import violations
@@ -14,12 +15,12 @@ from doubles import NOON
 from pydicom import dcmread
 from retention_house import DAYS, TIME_IS_UP, House, uids_of
 from rows import add_commitment, add_delivery, add_job, add_study, all_of, only, receive
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 from sqlmodel import Session, select
 
 from dicom_node.backup.making import back_up
 from dicom_node.config import Settings
-from dicom_node.database import Sessions
+from dicom_node.database import Sessions, migrate, open_database
 from dicom_node.errors import StorageFull
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, InboundMessage, Instance, Job, Order, Pull, Report, Study, Transition
@@ -50,6 +51,24 @@ def test_images_of_a_study_that_ended_are_removed_when_their_time_is_up(house: H
     told = all_of(house.sessions, Transition)[-1]
     assert (told.row_kind, told.old, told.new) == ("study", "complete", "complete")
     assert told.reason == "its 1 objects are removed: it ended more than 30 days ago; rows and drafts stay"
+
+
+def test_looking_for_what_has_ended_takes_no_longer_the_more_there_was(settings: Settings) -> None:
+    """With SQLite receiving waits while a study is taken: the timeline is asked about its rows, never about all."""
+    engine, plans = open_database(settings), []
+    migrate(engine)
+    house = House(settings, Sessions(engine))
+
+    def explain(connection: Connection, _: object, statement: str, parameters: Any, *__: object) -> None:
+        if statement.startswith("SELECT study.id") and "transition" in statement:
+            plans.append(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
+
+    house.add_ended()
+    event.listen(engine, "before_cursor_execute", explain)
+    house.go_round()
+    asked = [str(line[3]) for plan in plans for line in plan if "SEARCH transition" in str(line[3])]
+    assert (len(plans), len(asked)) == (3, 6)
+    assert {line for line in asked if "row_id=?" not in line} == set()
 
 
 def test_of_a_drafted_image_the_header_stays(house: House) -> None:
