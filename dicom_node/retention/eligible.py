@@ -1,7 +1,7 @@
 """Which studies' images nobody needs any more: what was begun for them has ended well, and is quiet since long."""
 
-from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, exists
 from sqlalchemy.orm import aliased
@@ -19,14 +19,22 @@ _OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.SENDING)
 _OPEN_PULLS = (PullState.PENDING, PullState.PULLING)
 
 
-def find_ended(session: Session, before: datetime, *, but: Collection[int]) -> list[int]:
-    """Some of the studies, by id, that have images and to which nothing has happened since; the oldest first.
+class Place(NamedTuple):
+    """A study's place among all, the oldest first."""
 
-    but: those that are left out.
-    """
-    ended = select(Study.id).where(*_has_ended(before), col(Study.id).not_in(but))
-    oldest = ended.order_by(col(Study.last_received_at), col(Study.id)).limit(_AT_ONCE)
-    return [study_id for study_id in session.exec(oldest) if study_id is not None]
+    last_received_at: datetime
+    study_id: int
+
+
+START = Place(datetime.min.replace(tzinfo=UTC), 0)
+
+
+def find_ended(session: Session, before: datetime, *, after: Place) -> list[Place]:
+    """The next of the studies that have images and to which nothing has happened since; the oldest first."""
+    of_at, of_id = col(Study.last_received_at), col(Study.id)
+    is_next = (of_at >= after.last_received_at) & ((of_at > after.last_received_at) | (of_id > after.study_id))
+    oldest = select(of_at, of_id).where(*_has_ended(before), is_next).order_by(of_at, of_id).limit(_AT_ONCE)
+    return [Place(at, study_id) for at, study_id in session.exec(oldest) if study_id is not None]
 
 
 def take_ended(session: Session, study_id: int, before: datetime) -> Study | None:

@@ -12,7 +12,7 @@ from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
 from dicom_node.errors import StorageFull
 from dicom_node.receive.intake import Receiver
-from dicom_node.retention.eligible import find_ended
+from dicom_node.retention.eligible import START, Place, find_ended
 from dicom_node.retention.removal import find_begun, give_up_images, instances_with_files, remove_files
 
 _LOOK_EVERY_S = 600.0
@@ -46,7 +46,8 @@ class Retention:
         self._trail = trail
         self._timer = timer
         self._look_at = timer()
-        self._refused: set[int] = set()  # at this look: somebody needs them, or they make no room
+        self._after = START  # where the look is: those before that have images are needed, or make no room
+        self._refused = 0  # at this look
         self._stuck: set[int] = set()  # the disk does not give all of their files up, and the log says so
 
     def go_round(self) -> bool:
@@ -60,7 +61,8 @@ class Retention:
             is_busy = False
         if not is_busy:
             self._look_at = self._timer() + _LOOK_EVERY_S
-            self._refused.clear()
+            self._after = START if self._refused < _MOST_REFUSED else self._after  # the next goes on where this ended
+            self._refused = 0
         return is_busy
 
     def _finish_begun(self) -> bool:
@@ -73,12 +75,18 @@ class Retention:
     def _remove_one(self) -> bool:
         """False: there is none to go, or the disk does not give it up: then no other is begun."""
         for reason in self._reasons():
-            while len(self._refused) < _MOST_REFUSED and (ended := self._find(reason)):
-                for study_id in ended:
-                    if self._give_up(study_id, reason):
-                        return self._finish(study_id)
-                    self._refused.add(study_id)
+            for place in self._candidates(reason):
+                if self._give_up(place.study_id, reason):
+                    return self._finish(place.study_id)
+                self._after, self._refused = place, self._refused + 1
         return False
+
+    def _candidates(self, reason: _Reason) -> Iterator[Place]:
+        while ended := self._find(reason):
+            for place in ended:
+                if self._refused >= _MOST_REFUSED:
+                    return
+                yield place
 
     def _finish(self, study_id: int) -> bool:
         """Whether all files of the study are gone now; the rest is tried again at the next look."""
@@ -91,9 +99,9 @@ class Retention:
             _log.error("files_not_removed", study=study_id, count=len(stuck), reason=reason, due_in_s=_LOOK_EVERY_S)
         return not stuck
 
-    def _find(self, reason: _Reason) -> list[int]:
+    def _find(self, reason: _Reason) -> list[Place]:
         with self._receiver.sessions() as session:
-            return find_ended(session, reason.ended_before, but=self._refused)
+            return find_ended(session, reason.ended_before, after=self._after)
 
     def _reasons(self) -> Iterator[_Reason]:
         now, wanted = self._receiver.clock(), self._wanted
