@@ -83,8 +83,9 @@ def current_job(session: Session, study_id: int) -> Job | None:
 
 def timeline(session: Session, study: Study) -> list[Moment]:
     """Everything that happened to a study, oldest first."""
-    jobs = select(Job.id).where(Job.study_id == study.id)
-    deliveries = select(Delivery.id).join(Report).join(Job).where(Job.study_id == study.id)
+    # Their ids, not the queries for them: with those PostgreSQL would look through the moves of all studies.
+    jobs = session.exec(select(Job.id).where(Job.study_id == study.id)).all()
+    deliveries = session.exec(select(Delivery.id).join(Report).join(Job).where(Job.study_id == study.id)).all()
     about = or_(
         (col(Transition.row_kind) == "study") & (col(Transition.row_id) == study.id),
         (col(Transition.row_kind) == "job") & col(Transition.row_id).in_(jobs),

@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 from doubles import NOON
 from rows import add_delivery, add_job, add_report, add_study, receive
+from sqlalchemy import Engine, event, insert
 from sqlmodel import Session
 
 from dicom_node.database import Sessions
 from dicom_node.flags import Flag, FlagKind, flags_to_json
 from dicom_node.lifecycle import advance
-from dicom_node.models import Job, Study
+from dicom_node.models import Job, Study, Transition
 from dicom_node.states import DeliveryState, JobState, StudyState
 from dicom_node.timeline import list_statuses, study_status, timeline
 
@@ -151,3 +152,27 @@ def test_a_late_image_does_not_hide_what_its_study_waits_for(sqlite_sessions: Se
         study = add_study(session, state="receiving")
         add_delivery(session, add_report(session, add_job(session, study, state="reported")), destination="pacs")
         assert study_status(session, study).why == "pacs pending"
+
+
+def test_the_timeline_of_a_study_is_found_however_many_there_are(engine: Engine) -> None:
+    """By the index of its rows: pages ask for it every two seconds."""
+    sessions, asked = Sessions(engine), []
+    with sessions.begin() as session:
+        study = add_study(session)
+        add_delivery(session, add_report(session, add_job(session, study)))
+        moves = [{"row_kind": "job", "row_id": row_id, "old": "", "new": "queued"} for row_id in range(1000, 6000)]
+        session.execute(insert(Transition), [{**move, "at": NOON, "reason": ""} for move in moves])
+        session.connection().exec_driver_sql("ANALYZE")
+
+    def listen(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", listen)
+    with sessions() as session:
+        assert len(timeline(session, study)) == 3
+    event.remove(engine, "before_cursor_execute", listen)
+    statement, parameters = next(each for each in asked if "FROM transition" in each[0])
+    prefix = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
+    with engine.connect() as connection:
+        plan = "\n".join(str(line) for line in connection.exec_driver_sql(prefix + statement, parameters))
+    assert plan.count("transition_row") == 3, plan
