@@ -49,6 +49,18 @@ class Line(Objective):
         return float(len(indices))
 
 
+class Root(Line):
+    """A line whose loss of one step is a number and whose gradient is none."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._at = at
+
+    def forward(self, indices: Indices) -> Tensor:
+        loss = super().forward(indices)
+        return loss + (0 * self.line.weight.sum()).sqrt() if self.training and self._steps == self._at else loss
+
+
 def _stage(folder: Path, objective: Objective, settings: StageSettings = SETTINGS) -> Stage:
     plan = Plan(RECORDS, settings, seed=3)
     return Stage("line", objective, plan, np.arange(RECORDS, RECORDS + HELD_OUT), folder)
@@ -150,6 +162,25 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
 
     with pytest.raises(Permanent, match="line: the loss of step 1 is"):
         _train(stage)
+
+
+@pytest.mark.parametrize("at", [8, 15])  # where it saves, and where it ends
+def test_weights_that_are_no_numbers_take_the_place_of_none(tmp_path: Path, at: int) -> None:
+    with pytest.raises(Permanent, match=f"line: the gradient of step {at} is nan"):
+        _train(_stage(tmp_path, Root(at)))
+
+    _train(_stage(tmp_path, Line()))
+    assert all(bool(torch.isfinite(each).all()) for each in read_weights(tmp_path, "").values())
+
+
+def test_a_held_out_loss_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
+    stage = _stage(tmp_path, Line())
+    assert isinstance(stage.objective, Line)
+    stage.objective._x[RECORDS:] = math.inf
+
+    with pytest.raises(Permanent, match="held out, after step 4, is"):
+        _train(stage)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_losses_and_curves_are_kept(tmp_path: Path) -> None:

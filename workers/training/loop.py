@@ -71,6 +71,8 @@ def train(stage: Stage, accelerator: Accelerator, progress: Progress) -> None:
         held_out = _measure(stage, module, accelerator) if is_saved else math.nan
         rows.append(Row(step + 1, loss, stage.plan.learning_rate(step), held_out))
         progress.update(bar, advance=1, description=f"{stage.name}: loss {loss:.3f}")
+        if is_saved:  # before it takes the place of what was saved last
+            _require_number(held_out, f"{stage.name}: the loss of what is held out, after step {step + 1},")
         if is_saved and accelerator.is_main_process:
             progress.console.print(f"{stage.name} {step + 1}/{stage.plan.steps}: {loss:.3f}, held out {held_out:.3f}")
             _write_losses(stage.folder / LOSSES, rows)
@@ -101,9 +103,9 @@ def _step(stage: Stage, module: nn.Module, optimizer: Optimizer, accelerator: Ac
             accelerator.backward(loss * accelerator.num_processes)
             total += loss.item()
     mean = _sum(total, accelerator)
-    if not math.isfinite(mean):
-        raise Permanent(f"{stage.name}: the loss of step {step + 1} is {mean}: lower the learning rate")
-    accelerator.clip_grad_norm_(module.parameters(), stage.plan.settings.clip_norm)
+    _require_number(mean, f"{stage.name}: the loss of step {step + 1}")
+    norm = accelerator.clip_grad_norm_(module.parameters(), stage.plan.settings.clip_norm)
+    _require_number(float(norm), f"{stage.name}: the gradient of step {step + 1}")
     for group in optimizer.param_groups:
         group["lr"] = stage.plan.learning_rate(step)
     optimizer.step()
@@ -120,6 +122,11 @@ def _measure(stage: Stage, module: nn.Module, accelerator: Accelerator) -> float
     parts = [part for batch in batches for part in _parts(batch, stage.plan.settings.at_once, accelerator)]
     total = _sum(sum(module(part).item() for part in parts), accelerator)
     return total / stage.objective.weight(stage.held_out)
+
+
+def _require_number(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise Permanent(f"{what} is {value}: lower the learning rate")
 
 
 def _parts(batch: Indices, at_once: int, accelerator: Accelerator) -> Iterator[Indices]:
