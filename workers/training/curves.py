@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from workers.training.files import whole_file
 from workers.training.loop import LOSSES, read_losses
 from workers.training.state import Row
 
@@ -21,9 +22,8 @@ def draw_curves(out: Path, stages: Sequence[str]) -> None:
     FigureCanvasAgg(figure)
     for number, (name, rows) in enumerate(losses.items(), start=1):
         _draw(figure.add_subplot(1, len(losses), number), name, rows)
-    part = out / f"{CURVES}.part"
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(out / CURVES)
+    with whole_file(out / CURVES) as part:
+        figure.savefig(part, format="png", dpi=120)
 
 
 def _draw(axes: Axes, name: str, rows: Sequence[Row]) -> None:

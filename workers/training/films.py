@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from dicom_node.errors import Permanent, UndecodablePixels
 from workers.llavarad.preprocess import MEAN, STD, to_tensor
+from workers.training.files import new_array, whole_file
 from workers.training.records import Record
 
 Films = NDArray[np.uint8]
@@ -22,12 +23,11 @@ Films = NDArray[np.uint8]
 def load_films(records: Sequence[Record], size_px: int, path: Path, progress: Progress) -> Films:
     """(N, S, S) uint8, a memory map of the file `path`, which is made if it is not there.
 
-    Raises Permanent naming the first record whose image cannot be read.
+    Raises Permanent naming the first record whose image cannot be read, StorageFull where the films have no room.
     """
     if not path.exists():
-        part = path.with_suffix(".part")
-        _decode_all(records, size_px, part, progress)
-        part.replace(path)
+        with whole_file(path) as part:
+            _decode_all(records, size_px, part, progress)
     films: Films = np.load(path, mmap_mode="r")
     return films
 
@@ -56,7 +56,7 @@ def _size_bytes(record: Record) -> int:
 
 
 def _decode_all(records: Sequence[Record], size_px: int, part: Path, progress: Progress) -> None:
-    films = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(records), size_px, size_px))
+    films = new_array(part, np.uint8, (len(records), size_px, size_px))
     with ThreadPoolExecutor(thread_name_prefix="films") as pool:
         decoded = pool.map(partial(_decode, size_px=size_px), records)
         for index, film in enumerate(progress.track(decoded, total=len(records), description="films")):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from dicom_node.errors import Permanent
+from workers.training.files import whole_file
 from workers.training.plan import Indices, Plan
 from workers.training.state import Row, finish, is_done, restore_state, save_state
 
@@ -146,9 +147,7 @@ def _seed(seed: int, step: int, process: int) -> int:
 
 
 def _write_losses(path: Path, rows: list[Row]) -> None:
-    part = path.with_suffix(".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(Row.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    part.replace(path)

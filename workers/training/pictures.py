@@ -12,6 +12,7 @@ from transformers import Dinov2Model
 
 from workers.llavarad.projector import Projector
 from workers.llavarad.vision import patch_features
+from workers.training.files import new_array, whole_file
 from workers.training.films import Films, normalise
 from workers.training.plan import Indices
 
@@ -78,17 +79,16 @@ class KeptFeatures:
 
 
 def keep_features(features: FreshFeatures, films: int, path: Path, progress: Progress) -> KeptFeatures:
-    """Compute the features of all films into the file `path`, unless it is there."""
+    """Compute the features of all films into the file `path`, unless it is there. Raises StorageFull."""
     if not path.exists():
-        part = path.with_suffix(".part")
-        _compute_all(features, films, part, progress)
-        part.replace(path)
+        with whole_file(path) as part:
+            _compute_all(features, films, part, progress)
     return KeptFeatures(np.load(path, mmap_mode="r"))
 
 
 def _compute_all(features: FreshFeatures, films: int, part: Path, progress: Progress) -> None:
     shape = (films, *features(np.array([0])).shape[1:])
-    kept = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+    kept = new_array(part, np.float16, shape)
     for indices in progress.track(list(_pieces(films)), description="features"):
         kept[indices] = features(indices).to(torch.float16).cpu().numpy()
     kept.flush()

@@ -21,6 +21,7 @@ from workers.llavarad.projector import Projector
 from workers.llavarad.tokenizer import ChunkTokenizer
 from workers.llavarad.vision import build_tower
 from workers.training import sources
+from workers.training.files import write_text
 from workers.training.films import Films, films_key, load_films
 from workers.training.language import make_tokenizer
 from workers.training.preset import Preset
@@ -77,9 +78,7 @@ class Recipe:
         path = self.out / TOKENIZER
         with self.accelerator.main_process_first():
             if not path.exists():
-                part = path.with_suffix(".part")
-                part.write_text(make_tokenizer(self.records).to_str(pretty=True), encoding="utf-8")
-                part.replace(path)
+                write_text(path, make_tokenizer(self.records).to_str(pretty=True))
         return Tokenizer.from_file(str(path))
 
     @cached_property

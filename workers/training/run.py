@@ -14,6 +14,7 @@ from dicom_node.errors import NodeError, Permanent
 from workers.training.contrastive import PairLoss
 from workers.training.curves import draw_curves
 from workers.training.export import Trained, write_model
+from workers.training.files import write_text
 from workers.training.loop import make_accelerator, train
 from workers.training.preset import read_preset
 from workers.training.recipe import Recipe, StageName
@@ -84,7 +85,7 @@ def main(
             sources = Sources(language, text_encoder, tower)
             recipe = Recipe(chosen, sources, records, out, accelerator, progress)
             run(recipe, stage or recipe.stages)
-    except NodeError as error:
+    except (NodeError, OSError) as error:
         console.print(f"Stopped: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
     console.print(f"Done: {out}", markup=False, highlight=False)
@@ -104,12 +105,13 @@ def _claim(recipe: Recipe, name: StageName) -> None:
     """Write down what the stage is made of, or compare with what is written."""
     path = recipe.folder(name) / "stage.json"
     facts = json.dumps(recipe.facts(name), indent=1) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != facts:
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, facts)
+    elif path.read_text(encoding="utf-8") != facts:
         raise Permanent(
             f"{path.parent} was begun with other data, settings or earlier stages: delete it to begin again"
         )
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(facts, encoding="utf-8")
 
 
 def _progress(console: Console) -> Progress:

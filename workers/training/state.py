@@ -9,6 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dicom_node.errors import StorageFull
+from workers.training.files import whole_file
+
 _STATE, _WEIGHTS = "state.pt", "weights.safetensors"
 Tensors = dict[str, Tensor]
 
@@ -29,15 +32,17 @@ def trainable(module: nn.Module) -> Tensors:
 
 
 def save_state(folder: Path, module: nn.Module, optimizer: Optimizer, rows: list[Row]) -> None:
-    """Whole or not at all, whenever the process is killed."""
+    """Whole or not at all, whenever the process is killed. Raises StorageFull; what was saved before stays."""
     facts = {
         "weights": trainable(module),
         "optimizer": optimizer.state_dict(),
         "rows": [(row.step, row.loss, row.learning_rate, row.held_out_loss) for row in rows],
     }
-    part = folder / f"{_STATE}.part"
-    torch.save(facts, part)
-    part.replace(folder / _STATE)
+    with whole_file(folder / _STATE) as part:
+        try:
+            torch.save(facts, part)
+        except RuntimeError as error:  # all that PyTorch says of a full disk
+            raise StorageFull(f"{folder / _STATE} cannot be written") from error
 
 
 def restore_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> list[Row]:
@@ -63,10 +68,9 @@ def is_done(folder: Path) -> bool:
 
 
 def finish(folder: Path, module: nn.Module) -> None:
-    """Leave the weights, whole or not at all, and nothing to resume."""
-    part = folder / f"{_WEIGHTS}.part"
-    save_file({name: tensor.cpu().contiguous() for name, tensor in trainable(module).items()}, part)
-    part.replace(folder / _WEIGHTS)
+    """Leave the weights, whole or not at all, and nothing to resume. Raises StorageFull."""
+    with whole_file(folder / _WEIGHTS) as part:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in trainable(module).items()}, part)
     (folder / _STATE).unlink(missing_ok=True)
 
 
