@@ -73,3 +73,12 @@ def test_a_damaged_image_is_named_by_its_record(tmp_path: Path, content: bytes) 
         load_films([replace(_record(tmp_path / "film.png"))], 28, tmp_path / "films.npy", QUIET)
 
     assert not (tmp_path / "films.npy").exists()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_an_image_of_more_than_8_bits_is_refused(tmp_path: Path, dtype: type) -> None:
+    """As some published sets have them; nearly all of it would be white."""
+    Image.fromarray(np.arange(28 * 28).reshape(28, 28).astype(dtype)).save(tmp_path / "film.tif")
+
+    with pytest.raises(Permanent, match=r"record film-1: image film\.tif has more than 8 bits"):
+        load_films([_record(tmp_path / "film.tif")], 28, tmp_path / "films.npy", QUIET)

@@ -64,9 +64,18 @@ def _decode_all(records: Sequence[Record], size_px: int, part: Path, progress: P
     films.flush()
 
 
+def _require_8_bits(record: Record, image: Image.Image) -> None:
+    """Pillow would make white of all that is above 255."""
+    if image.mode.startswith(("I", "F")):
+        raise Permanent(
+            f"record {record.id}: image {record.image.name} has more than 8 bits a pixel ({image.mode}), expected 8"
+        )
+
+
 def _decode(record: Record, size_px: int) -> Films:
     try:
         with Image.open(record.image) as image:
+            _require_8_bits(record, image)
             prepared = to_tensor(np.asarray(image.convert("L")), size_px)
     except (OSError, UnidentifiedImageError, UndecodablePixels) as error:
         raise Permanent(f"record {record.id}: image {record.image.name} cannot be read") from error
