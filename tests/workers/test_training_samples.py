@@ -74,6 +74,7 @@ def test_an_answer_is_cut_where_the_positions_end() -> None:
 def test_facts_are_labels_or_else_sentences() -> None:
     assert facts_of(_record(labels=("left effusion",))) == ("left effusion",)
     assert facts_of(_record(labels=())) == ("no finding",)
+    assert facts_of(_record(labels=("", "cardiomegaly"))) == ("cardiomegaly",)
     assert facts_of(_record()) == ("Small left effusion.", "The heart is normal.")
 
 
@@ -87,3 +88,13 @@ def test_the_facts_fill_the_images_place_in_any_order_and_again() -> None:
     assert told.shape == (8, 6)
     assert len(texts) > 1
     assert all(sorted(text.split()) == ["effusion"] * 3 + ["mass"] * 3 for text in texts)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("findings", "labels"), [("...", None), (". .", None), ("Clear.", ("", " "))])
+def test_a_record_without_a_word_of_facts_has_no_finding(findings: str, labels: tuple[str, ...] | None) -> None:
+    record = Record("1", Path("1.png"), "PA", "", "rule-based", findings, labels)
+    words = ChunkTokenizer(make_tokenizer([record]), bos_id=BOS, eos_id=EOS)
+
+    assert facts_of(record) == ("no finding",)
+    assert told_ids(words, [record], picture_tokens=6, seed=0).shape == (1, 6)

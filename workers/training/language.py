@@ -35,11 +35,11 @@ def told_ids(tokenizer: ChunkTokenizer, records: Sequence[Record], *, picture_to
 
 
 def facts_of(record: Record) -> tuple[str, ...]:
-    """The record's own labels, else the sentences of its findings."""
+    """The record's own labels, else the sentences of its findings. At least one, and none without a word."""
     if record.labels is not None:
-        return record.labels or _NOTHING
+        return tuple(label for label in record.labels if label.strip()) or _NOTHING
     sentences = (sentence.strip(" .") for sentence in record.findings.split(". "))
-    return tuple(f"{sentence}." for sentence in sentences if sentence)
+    return tuple(f"{sentence}." for sentence in sentences if sentence.strip()) or _NOTHING
 
 
 def _fill(tokenizer: ChunkTokenizer, facts: tuple[str, ...], length: int, random: Generator) -> list[int]:
