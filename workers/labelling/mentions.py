@@ -94,11 +94,20 @@ _QUALIFIED = any_of(
 )  # fmt: skip
 _LISTS = re.compile(r",?\s*(?:(?:and|or|and/or)\s+)?(?:an?\s+|the\s+)?", re.IGNORECASE)
 _NOT_WHOLLY = any_of("otherwise", "except\\w*", "aside", "apart", "other than", "but", "elsewhere")
+# The right atrium and the right main bronchus tell no side of what ends there, "the right setting" none at all.
+_NO_SIDE = (
+    r"(?!(?: (?:and|or) (?:right|left))? (?:atri\w+|ventric\w+|heart failure|main(?:[ -]?stem)? (?:bronchus|intubation)"
+    r"|(?:clinical )?(?:setting|context)))"
+)
 _SIDE = any_of(
-    r"(?<!the )(?:right|left) (?:and|or) (?:right|left)",
+    rf"(?<!the )(?:right|left) (?:and|or) (?:right|left)\b{_NO_SIDE}",
     r"(?:right|left) (?:greater|more|larger|worse) than (?:on the )?(?:right|left)",
-    "right", "left", "bilateral(?:ly)?", "both", "bibasilar", "bibasal", "biapical",
+    rf"(?:right|left)\b{_NO_SIDE}", "bilateral(?:ly)?", "both", "bibasilar", "bibasal", "biapical",
 )  # fmt: skip
+# "Shifted to the right" is from, or to, what did it.
+_SHIFTED = any_of(
+    r"(?:shift|deviat|displac|push|pull|rotat|tilt)\w*(?: \w+){0,3}? (?:to|towards?) the (?:right|left)",
+)
 
 
 def read_sentence(sentence: str) -> Iterator[Mention]:
@@ -129,7 +138,7 @@ def _read_clause(clause: str) -> Iterator[Mention]:
             before = _SIDE.findall(clause[: place.start])
         begin = place.end if before or not after else after[-1].end()
         words = (before or [match.group() for match in after]) if place.finding.is_paired else []
-        side = _laterality(words, _SIDE.findall(clause))
+        side = None if words and _SHIFTED.search(clause) else _laterality(words, _SIDE.findall(clause))
         if presence and not (presence is Presence.ABSENT and side is None):  # without a side it would deny both
             yield Mention(place.finding, presence, side or Laterality.UNSAID)
 
