@@ -38,8 +38,9 @@ _GOES_ON = "".join(
 _WITH = r"(?<!consistent )(?<!compatible )(?<!associated )(?<!keeping )\bwith"
 # Where what was said before no longer reaches: the next clause begins here.
 _CLAUSE_END = re.compile(
-    r"[;:]"
-    rf"|{_GOES_ON}\bthere(?= (?:is|are)\b)"
+    r";|:(?!\s*(?:none|nil|absent|negative|no|not|without|there (?:is|are) no|possibl[ey]|probabl[ey]|likely|suspected"
+    r"|questionable|may|might|can ?not)\b)"
+    rf"|{_GOES_ON}(?<!: )\bthere(?= (?:is|are)\b)"
     rf"|{_WITH}(?= (?:very |mildly |slightly )?(?:small|tiny|trace|mild|moderate|severe|minimal|slight|subtle|large"
     r"|left|right|bilateral|bibasilar|basilar|new|persist\w+|residual|stable|unchanged|adjacent|layering|loculated|patchy"
     r"|increas\w+|decreas\w+|improv\w+|worsen\w+)\b)"
@@ -66,6 +67,13 @@ _DENIED_AFTER = any_of(
     rf"{_WHOLLY_GONE}\b(?! (?:only |but )?(?:partial|incomplet|in part|mostly|nearly|almost))",
     r"no longer",
 )
+# "Pneumothorax: none.", and other answers to a heading that deny something.
+_IS_NONE = re.compile(
+    r"\s*(?:[:,–-]+\s*)?(?:none|nil|no|absent|negative)(?: (?:seen|present|identified|visuali[sz]ed|noted|evident))?"
+    r"[^\w\s]*$",
+    re.IGNORECASE,
+)
+_ANSWERS_NO = any_of("none", "nil", "absent", "negative", "no", "not", "without")
 # "Has not resolved", "partial resolution": nothing is said to be gone, nor to be there.
 _PARTLY_GONE = any_of(
     r"(?:no|not|never|without|some|partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|mostly|largely)(?:[ -]\w+){0,2}"
@@ -152,7 +160,7 @@ def _is_taken_back(clause: str, listed: Sequence[_Place]) -> bool:
         if not _LISTS.fullmatch(clause[place.end : following.start]):
             return False
         after = clause[following.end :]
-        if _DENIED_AFTER.search(after) or _DOUBTED_AFTER.search(after) or _SOMEHOW_GONE.search(after):
+        if any(gone.search(after) for gone in (_DENIED_AFTER, _DOUBTED_AFTER, _SOMEHOW_GONE)) or _IS_NONE.match(after):
             return True
     return False
 
@@ -164,10 +172,14 @@ def _presence(finding: Finding, before: str, after: str) -> Presence | None:
     """
     if _PARTLY_GONE.search(before):
         return None
-    if _DOUBTED_BEFORE.search(before) or _DOUBTED_AFTER.search(after):
+    is_heading = after.lstrip().startswith(":")
+    if _DOUBTED_BEFORE.search(f"{before}{after}" if is_heading else before) or _DOUBTED_AFTER.search(after):
         return Presence.UNDETERMINED
+    if is_heading and not _IS_NONE.match(after) and _ANSWERS_NO.search(_NO_DENIAL.sub("", after)):
+        return None  # what follows says of what
     denying = _ANOTHER_IS_GONE.sub("", _NO_DENIAL.sub("", before))
-    if not _DENIED_BEFORE.search(denying) and not _DENIED_AFTER.search(after):
+    is_denied = _DENIED_BEFORE.search(denying) or _DENIED_AFTER.search(after) or _IS_NONE.match(after)
+    if not is_denied:
         is_open = _SOMEHOW_GONE.search(after) or _ANOTHER_IS_GONE.search(before)
         return None if is_open else Presence.PRESENT
     if finding not in DEVICES and _TAKEN_OUT.search(before):
