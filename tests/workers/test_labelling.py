@@ -47,6 +47,19 @@ SENTENCES = {
     "A small pneumothorax cannot be excluded.": [("Pneumothorax", OPEN, "")],
     "Possible tiny left effusion.": [("Pleural effusion", OPEN, "left")],
     "Borderline cardiomegaly.": [("Cardiomegaly", OPEN, "")],
+    # A denial before what goes on, which a list would be in its place
+    "No pneumothorax and stable effusions.": [("Pneumothorax", ABSENT, "")],
+    "No pneumothorax and unchanged effusions.": [("Pneumothorax", ABSENT, "")],
+    "No pneumothorax, persistent effusion.": [("Pneumothorax", ABSENT, "")],
+    "No pneumothorax, improved edema.": [("Pneumothorax", ABSENT, "")],
+    "No pneumothorax, effusion stable.": [("Pneumothorax", ABSENT, "")],
+    "No pneumothorax, effusion has slightly increased.": [("Pneumothorax", ABSENT, "")],
+    "No pneumothorax, effusions are unchanged.": [("Pneumothorax", ABSENT, "")],
+    "No improvement of the edema.": [],
+    "No pneumothorax or effusion, unchanged.": [("Pneumothorax", ABSENT, ""), ("Pleural effusion", ABSENT, "")],
+    "Stable heart size and no effusion.": [("Pleural effusion", ABSENT, "")],
+    "After chest tube removal, no pneumothorax.": [("Pneumothorax", ABSENT, "")],
+    "Left effusion resolution.": [],
     # Answers to a heading
     "Pneumothorax: None.": [("Pneumothorax", ABSENT, "")],
     "Pleural effusion: none seen": [("Pleural effusion", ABSENT, "")],
@@ -157,6 +170,8 @@ SENTENCES = {
     "Heart size is top normal.": [],
     # Other things of the same name
     "Soft tissue edema.": [],
+    "Mass effect on the trachea.": [],
+    "A mass-like opacity in the right base.": [("Opacity", PRESENT, "right")],
     "Pericardial effusion.": [],
     "": [],
     "Limited study.": [],

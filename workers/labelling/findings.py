@@ -39,7 +39,7 @@ def any_of(*words: str) -> re.Pattern[str]:
 CARDIOMEGALY = Finding(Code("8186001", "SCT", "Cardiomegaly"), any_of("cardiomegaly"), is_paired=False)
 OPACITY = Finding(Code("112001", "DCM", "Opacity"), any_of("opacit(?:y|ies)", "opacifications?", "infiltrates?"))
 NODULE = Finding(Code("27925004", "SCT", "Nodule"), any_of("(?<!thyroid )nodules?"))
-MASS = Finding(Code("4147007", "SCT", "Mass"), any_of("mass(?:es)?"))
+MASS = Finding(Code("4147007", "SCT", "Mass"), any_of("mass(?:es)?(?![ -](?:effect|like))"))
 EDEMA = Finding(
     Code("19242006", "SCT", "Pulmonary edema"), any_of("(?<!tissue )(?<!subcutaneous )(?<!body wall )o?edema")
 )

@@ -81,6 +81,13 @@ _PARTLY_GONE = any_of(
 )
 _SOMEHOW_GONE = any_of("removed", "resolved", "cleared")
 _ANOTHER_IS_GONE = any_of(_WHOLLY_GONE)  # where it stands before the finding
+# "No pneumothorax, effusion stable": what goes on is there.
+_GOES_ON_THERE = re.compile(
+    r"\s*(?:(?:is|are|has|have|remains?|appears?) )?(?:\w+ly )?"
+    r"(?:stable|unchanged|persist\w*|increas\w+|decreas\w+|improv\w+|worsen\w*|larger|smaller)\b",
+    re.IGNORECASE,
+)
+_ITS_REMOVAL = re.compile(r"\s*(?:removal|withdrawal|resolution|clearance)\b", re.IGNORECASE)
 _TAKEN_OUT = any_of("removal of", "remov(?:ed|ing)")  # which is said of devices alone
 _DOUBTED_BEFORE = any_of(
     "may", "might", "could", "possibl[ey]", "probabl[ey]", "likely", "suspect\\w*", "suspicious", "question\\w*",
@@ -98,6 +105,7 @@ _QUALIFIED = any_of(
     "additional", "other", "further", "new", "acute", "residual", "recurrent", "tension", "increas\\w*", "worsening",
     "loculated", "lobar", "displaced", "massive", "confluent", "suspicious", "ribs?", "clavic\\w*", "vertebral",
     "compression", "calcified", "hilar", "mediastinal", "apical", "basal", "upper", "lower", "middle", "enlarging",
+    "stable", "unchanged", "persist\\w*", "decreas\\w*", "improv\\w*",
     rf"{_WITH}(?! (?:there|an?|the|no|neither)\b)",
 )  # fmt: skip
 _LISTS = re.compile(r",?\s*(?:(?:and|or|and/or)\s+)?(?:an?\s+|the\s+)?", re.IGNORECASE)
@@ -177,6 +185,8 @@ def _presence(finding: Finding, before: str, after: str) -> Presence | None:
         return Presence.UNDETERMINED
     if is_heading and not _IS_NONE.match(after) and _ANSWERS_NO.search(_NO_DENIAL.sub("", after)):
         return None  # what follows says of what
+    if _ITS_REMOVAL.match(after):
+        return None
     denying = _ANOTHER_IS_GONE.sub("", _NO_DENIAL.sub("", before))
     is_denied = _DENIED_BEFORE.search(denying) or _DENIED_AFTER.search(after) or _IS_NONE.match(after)
     if not is_denied:
@@ -184,7 +194,7 @@ def _presence(finding: Finding, before: str, after: str) -> Presence | None:
         return None if is_open else Presence.PRESENT
     if finding not in DEVICES and _TAKEN_OUT.search(before):
         return None
-    return None if _QUALIFIED.search(before) else Presence.ABSENT
+    return None if _QUALIFIED.search(before) or _GOES_ON_THERE.match(after) else Presence.ABSENT
 
 
 def _laterality(words: Sequence[str], in_clause: Sequence[str]) -> Laterality | None:
