@@ -76,6 +76,39 @@ SENTENCES = {
     "Pleura: no effusion.": [("Pleural effusion", ABSENT, "")],
     "Right lung: no effusion.": [("Pleural effusion", ABSENT, "right")],
     "Effusion: no pneumothorax.": [("Pneumothorax", ABSENT, "")],
+    "This raises the possibility of pneumonia.": [("Pneumonia", OPEN, "")],
+    "Opacity worrisome for pneumonia.": [("Opacity", PRESENT, ""), ("Pneumonia", OPEN, "")],
+    "The differential includes pneumonia.": [("Pneumonia", OPEN, "")],
+    "Consider pneumonia.": [("Pneumonia", OPEN, "")],
+    "Considerable right effusion.": [("Pleural effusion", PRESENT, "right")],
+    "Perhaps a small left effusion.": [("Pleural effusion", OPEN, "left")],
+    "Presumed atelectasis.": [("Atelectasis", OPEN, "")],
+    "Opacity favored to represent atelectasis.": [("Opacity", PRESENT, ""), ("Atelectasis", OPEN, "")],
+    "Atelectasis rather than pneumonia.": [("Pneumonia", OPEN, ""), ("Atelectasis", PRESENT, "")],
+    "A skin fold that simulates a pneumothorax.": [("Pneumothorax", OPEN, "")],
+    "Atelectasis vs. pneumonia.": [("Pneumonia", OPEN, ""), ("Atelectasis", OPEN, "")],
+    "Pneumonia is difficult to exclude.": [("Pneumonia", OPEN, "")],
+    "Pneumonia can't be excluded.": [("Pneumonia", OPEN, "")],
+    "Pneumonia has not been excluded.": [("Pneumonia", OPEN, "")],
+    "Pneumonia is a strong consideration.": [("Pneumonia", OPEN, "")],
+    "Pneumonia should be considered.": [("Pneumonia", OPEN, "")],
+    "Pneumonia is very unlikely.": [("Pneumonia", OPEN, "")],
+    "Pneumonia is felt less likely.": [("Pneumonia", OPEN, "")],
+    "Pneumonia?": [("Pneumonia", OPEN, "")],
+    "Small effusions, if any.": [("Pleural effusion", OPEN, "")],
+    "A small left effusion may be present.": [("Pleural effusion", OPEN, "left")],
+    "The left effusion may be larger.": [("Pleural effusion", PRESENT, "left")],
+    "The opacity may be due to atelectasis.": [("Opacity", PRESENT, ""), ("Atelectasis", OPEN, "")],
+    # Words of doubt that leave nothing open
+    "No suspicious nodule.": [],
+    "No concerning nodule.": [],
+    "No evidence to suggest pneumonia.": [("Pneumonia", ABSENT, "")],
+    "There is no consolidation to suggest pneumonia.": [("Lung consolidation", ABSENT, ""), ("Pneumonia", ABSENT, "")],
+    "No effusion, but an opacity suspicious for pneumonia.": [
+        ("Opacity", PRESENT, ""),
+        ("Pneumonia", OPEN, ""),
+        ("Pleural effusion", ABSENT, ""),
+    ],
     # Denials of a part, and what only sounds like a denial
     "No large pleural effusion.": [],
     "No displaced rib fracture.": [],
@@ -187,6 +220,11 @@ def test_what_a_text_says(text: str, expected: list[tuple[str, str, str]]) -> No
 def test_a_label_names_the_sentence_that_says_it() -> None:
     (effusion,) = label("The lungs are low.\nThere is a  small effusion. Stable.").labels
     assert effusion.sentence == "There is a small effusion."
+
+
+def test_a_sentence_is_told_as_it_stands_in_the_text() -> None:
+    text = "Low lungs. Atelectasis vs. pneumonia at the base."
+    assert {each.sentence for each in label(text).labels} == {"Atelectasis vs. pneumonia at the base."}
 
 
 def test_a_finding_counts_as_present_where_sentences_differ() -> None:

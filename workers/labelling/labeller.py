@@ -1,6 +1,7 @@
 """A rule-based labeller for free text: it reads findings from a draft's words and has never seen the image."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -18,12 +19,16 @@ _STRONGEST_FIRST = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
 
 _LONGEST = 1_000  # characters of a sentence that is read: time grows with the square
 
+_VERSUS = re.compile(r"(?<=\bvs)\.", re.IGNORECASE)
+
 _Said = tuple[str, Mention]  # the sentence, and what it says
 
 
 def label(text: str) -> Labels:
     """At most one label for each finding that the text speaks of, in the order of `FINDINGS`. Any text is allowed."""
-    sentences = (" ".join(text[start:end].split()) for start, end in find_sentences(text))
+    # "Vs." ends no sentence. Spans of sentences are kept elsewhere as they are found with it.
+    spans = find_sentences(_VERSUS.sub(" ", text))
+    sentences = (" ".join(text[start:end].split()) for start, end in spans)
     read = (sentence for sentence in sentences if len(sentence) <= _LONGEST)
     said = [(sentence, mention) for sentence in read for mention in read_sentence(sentence)]
     labels = (_conclude(finding, [each for each in said if each[1].finding is finding]) for finding in FINDINGS)

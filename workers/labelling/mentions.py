@@ -93,19 +93,30 @@ _DOUBTED_BEFORE = any_of(
     "may", "might", "could", "possibl[ey]", "probabl[ey]", "likely", "suspect\\w*", "suspicious", "question\\w*",
     "concern\\w*", "suggest\\w*", "versus", "vs", "evaluat\\w*", "assess\\w*", "rule out", "exclud\\w*", "equivocal",
     "borderline", "potential\\w*", "if", "unlikely", "history of", "whether", "unclear", "uncertain",
+    "possibility", "perhaps", "worrisome", "differential", "consider(?:ed|ation)?", "presum\\w*", "favou?r\\w*",
+    "rather than", "instead of", "as opposed to", "simulat\\w*", "mimic\\w*", "r/o",
 )  # fmt: skip
+# "No suspicious nodule", "no opacity to suggest pneumonia": words of doubt that leave nothing open.
+_NO_DOUBT = any_of(
+    r"(?:no|without)(?: [\w-]+){0,4}? (?:(?:suspicious|concerning)(?! for)|(?:suspicious|concerning|worrisome) for"
+    r"|to suggest|suggest(?:ing|ive of))"
+)
 _DOUBTED_AFTER = any_of(
-    r"(?:is|are|remains?) (?:possible|probable|likely|suspected|questionable|questioned|not excluded|unlikely)",
-    r"(?:can ?not|could not|not) be (?:\w+ )?(?:excluded|ruled out|assessed)",
-    "versus", "vs",
+    r"(?:is|are|remains?|thought|felt) (?:\w+ )?(?:possible|probable|(?:un)?likely|suspected|questionable|questioned)",
+    r"(?:can ?not|can['’]t|could not|not) be (?:\w+ )?(?:excluded|ruled out|assessed)",
+    r"not (?:been )?excluded", r"(?:difficult|hard) to (?:exclude|rule out|assess)",
+    r"(?:may|might|could|should|would) (?:also )?be (?:present|considered|suspected|possible)",
+    r"(?:is|are) (?:an? (?:\w+ )?(?:consideration|possibility)|in the differential)",
+    r"(?:probably|likely|possibly) present", "less likely", "if (?:any|present)", "versus", "vs",
 )  # fmt: skip
+_ASKED = re.compile(r"[^\w]*\?")
 # "No large effusion" leaves room for a small one, "no rib fracture" for another bone's.
 _QUALIFIED = any_of(
     "large", "larger", "sizable", "sizeable", "significant", "substantial", "gross", "overt", "frank", "definite",
     "additional", "other", "further", "new", "acute", "residual", "recurrent", "tension", "increas\\w*", "worsening",
     "loculated", "lobar", "displaced", "massive", "confluent", "suspicious", "ribs?", "clavic\\w*", "vertebral",
     "compression", "calcified", "hilar", "mediastinal", "apical", "basal", "upper", "lower", "middle", "enlarging",
-    "stable", "unchanged", "persist\\w*", "decreas\\w*", "improv\\w*",
+    "concerning", "stable", "unchanged", "persist\\w*", "decreas\\w*", "improv\\w*",
     rf"{_WITH}(?! (?:there|an?|the|no|neither)\b)",
 )  # fmt: skip
 _LISTS = re.compile(r",?\s*(?:(?:and|or|and/or)\s+)?(?:an?\s+|the\s+)?", re.IGNORECASE)
@@ -181,7 +192,8 @@ def _presence(finding: Finding, before: str, after: str) -> Presence | None:
     if _PARTLY_GONE.search(before):
         return None
     is_heading = after.lstrip().startswith(":")
-    if _DOUBTED_BEFORE.search(f"{before}{after}" if is_heading else before) or _DOUBTED_AFTER.search(after):
+    doubting = _NO_DOUBT.sub("no", f"{before}{after}" if is_heading else before)
+    if _DOUBTED_BEFORE.search(doubting) or _DOUBTED_AFTER.search(after) or _ASKED.match(after):
         return Presence.UNDETERMINED
     if is_heading and not _IS_NONE.match(after) and _ANSWERS_NO.search(_NO_DENIAL.sub("", after)):
         return None  # what follows says of what
