@@ -197,6 +197,9 @@ SENTENCES = {
     ],
     # The heart
     "The heart is mildly enlarged.": [("Cardiomegaly", PRESENT, "")],
+    "The cardiac silhouette is mild to moderately enlarged.": [("Cardiomegaly", PRESENT, "")],
+    "Moderate enlargement of the cardiac silhouette.": [("Cardiomegaly", PRESENT, "")],
+    "No cardiac enlargement.": [("Cardiomegaly", ABSENT, "")],
     "The heart is enlarged but stable.": [("Cardiomegaly", PRESENT, "")],
     "Heart size is within normal limits.": [("Cardiomegaly", ABSENT, "")],
     "The cardiomediastinal silhouette is normal.": [("Cardiomegaly", ABSENT, "")],

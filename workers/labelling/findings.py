@@ -36,7 +36,14 @@ def any_of(*words: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
 
 
-CARDIOMEGALY = Finding(Code("8186001", "SCT", "Cardiomegaly"), any_of("cardiomegaly"), is_paired=False)
+CARDIOMEGALY = Finding(
+    Code("8186001", "SCT", "Cardiomegaly"),
+    any_of(
+        "cardiomegaly", "cardiac enlargement", "enlargement of (?:the )?(?:heart|cardiac (?:silhouette|shadow))",
+        "enlargement of (?:the )?cardio-?mediastinal silhouette",
+    ),
+    is_paired=False,
+)  # fmt: skip
 OPACITY = Finding(Code("112001", "DCM", "Opacity"), any_of("opacit(?:y|ies)", "opacifications?", "infiltrates?"))
 NODULE = Finding(Code("27925004", "SCT", "Nodule"), any_of("(?<!thyroid )nodules?"))
 MASS = Finding(Code("4147007", "SCT", "Mass"), any_of("mass(?:es)?(?![ -](?:effect|like))"))
@@ -71,7 +78,7 @@ FINDINGS = (
 
 _HEART = r"(?:heart|cardiac silhouette|cardio-?mediastinal silhouette)(?: size)?"
 _SEEMS = r"(?:is|are|appears?|remains?)"
-_DEGREE = r"(?:mildly |moderately |severely |markedly |slightly |grossly |massively |top )?"
+_DEGREE = r"(?:(?:mild(?:ly)? to )?(?:mildly|moderately|severely|markedly|slightly|grossly|massively|top) )?"
 # Radiologists call lungs with a little atelectasis or an old nodule clear.
 _CLEARED = (OPACITY, CONSOLIDATION, EDEMA)
 PARAPHRASES = (
