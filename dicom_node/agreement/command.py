@@ -6,10 +6,12 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from rich.table import Table
+from sqlmodel import Session
 
-from dicom_node.agreement.figures import OUTCOMES, Counts, Figures, Sample, Wanted, read_figures
+from dicom_node.agreement.figures import OUTCOMES, Counts, Figures, Sample, Wanted, compared_models, read_figures
 from dicom_node.commands.terminal import print_json, read_rows, say, show
 from dicom_node.config import Settings
+from dicom_node.errors import Permanent
 from dicom_node.product import SYNTHETIC
 from dicom_node.shares import Median, Share
 
@@ -17,9 +19,8 @@ _HEADS = ("named by either", "agreed", "side differs", "missed by the draft", "a
 
 
 def run(since: date | None, model: str, *, as_json: bool) -> None:
-    """Print the figures of these drafts, see `Wanted`."""
-    zone = ZoneInfo(Settings().time_zone)
-    figures = read_rows(partial(read_figures, wanted=Wanted(since, model), zone=zone))
+    """Print the figures of these drafts, see `Wanted`. Raises Permanent for a model of which none was compared."""
+    figures = read_rows(partial(_read, wanted=Wanted(since, model), zone=ZoneInfo(Settings().time_zone)))
     if as_json:
         print_json(_as_json(figures))
         return
@@ -27,6 +28,13 @@ def run(since: date | None, model: str, *, as_json: bool) -> None:
     if figures.sample.studies:
         show(_finding_table(figures))
         show(_period_table(figures))
+
+
+def _read(session: Session, wanted: Wanted, zone: ZoneInfo) -> Figures:
+    models = compared_models(session)
+    if models and wanted.model not in ("", *models):
+        raise Permanent(f"no draft of a model {wanted.model} was compared, expected --model {' or '.join(models)}")
+    return read_figures(session, wanted, zone)
 
 
 def _summary(sample: Sample) -> str:

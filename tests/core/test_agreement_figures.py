@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,8 +18,10 @@ from dicom_node.agreement.outcome import Outcome
 from dicom_node.cli import app
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.errors import Permanent
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.models import Report
+from workers.llavarad.edition import LLAVA_RAD
 
 Run = Callable[..., Result]
 EFFUSION, NODULE = "Pleural effusion", "Nodule"
@@ -114,6 +117,16 @@ def test_the_command_shows_counts_with_their_intervals(run: Run, sqlite_sessions
     assert "SYNTHETIC" not in shown
 
 
+def test_a_model_that_drafted_nothing_is_named_with_those_that_did(run: Run, sqlite_sessions: Sessions) -> None:
+    assert run("--model", "Fake").exit_code == 0  # nothing was compared, which is what it says
+    fill(sqlite_sessions)
+
+    refused = run("--model", "Fake").exception
+
+    assert isinstance(refused, Permanent)
+    assert str(refused) == "no draft of a model Fake was compared, expected --model fake or other"
+
+
 def test_a_test_models_drafts_are_said_to_be_that(run: Run, sqlite_sessions: Sessions) -> None:
     fill(sqlite_sessions)
     with sqlite_sessions.begin() as session:
@@ -148,3 +161,8 @@ def test_prometheus_counts_what_is_compared_and_what_came_of_each_finding(
     assert "dicom_node_drafts_compared_total 3.0" in told
     assert f'dicom_node_findings_compared_total{{finding="{EFFUSION}",outcome="side differs"}} 1.0' in told
     assert f'dicom_node_findings_compared_total{{finding="{NODULE}",outcome="{Outcome.MISSED}"}} 1.0' in told
+
+
+def test_the_guide_names_the_model_as_its_drafts_do() -> None:
+    guide = Path(__file__).parents[2] / "deploy" / "agreement.md"
+    assert f"--model {LLAVA_RAD.config.name}\n" in guide.read_text(encoding="utf-8")
