@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dicom_node.cli import app
-from dicom_node.errors import Permanent
+from dicom_node.errors import Permanent, StorageFull
 from workers.evaluation.chexprompt import NOT_COMPARABLE, Message
 from workers.evaluation.completion import Completion
 from workers.evaluation.judge import Judge
@@ -98,6 +99,8 @@ def test_the_files_of_the_paper_s_code_are_read_and_ids_are_optional(tmp_path: P
         ([], "holds no pairs"),
         ([LINE, "SECRET {"], "line 2 is not JSON"),
         (["[1]"], "line 1 is not a JSON object"),
+        (["[" * 100_000], "line 1 is not JSON"),
+        (['{"id": ' + "1" * 5_000 + "}"], "line 1 is not JSON"),
         ([{"id": 1, "candidate": "SECRET"}], "line 1 has no text `reference`"),
         ([{"id": 1, "reference": "SECRET", "candidate": None}], "line 1 has no text `candidate`"),
         ([LINE, LINE], "pair 2 has the id of an earlier one"),
@@ -108,6 +111,38 @@ def test_a_line_that_cannot_be_used_is_named_by_its_number(tmp_path: Path, lines
     with pytest.raises(Permanent, match=words) as caught:
         read_pairs(write(tmp_path / "p.jsonl", *lines))
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_file_may_begin_with_a_bom(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(LINE).encode() + b"\r\n")
+    assert [pair.id for pair in read_pairs(tmp_path / "p.jsonl")] == ["1"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    predictions = write(tmp_path / "p.jsonl", LINE)
+    with pytest.raises(StorageFull, match=r"p\.jsonl cannot be written: File exists"):
+        evaluate(predictions, predictions, Asked(), Console(file=io.StringIO()))
+
+
+def test_a_full_disk_is_told_and_keeps_what_was_rated(tmp_path: Path) -> None:
+    lines = [{"id": str(number), "reference": "a", "candidate": "b"} for number in range(30)]
+    predictions = write(tmp_path / "p.jsonl", *lines)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(StorageFull, match=r"chexprompt\.jsonl cannot be written: File too large"):
+            run(predictions, Asked(judge=(Judge("m", answer),)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    asked: list[Sequence[Message]] = []
+
+    def counting(messages: Sequence[Message]) -> Completion:
+        asked.append(messages)
+        return answer(messages)
+
+    _, written, _ = run(predictions, Asked(judge=(Judge("m", counting),)))
+    assert written["chexprompt"][0]["rated"] == 30
+    assert 0 < len(asked) < 30
 
 
 def test_embeddings_of_another_number_are_refused(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dicom_node.errors import PeerRejected, Permanent, Transient
+from dicom_node.errors import PeerRejected, Permanent, StorageFull, Transient
 from workers.evaluation.chexprompt import (
     PROMPT_VERSION,
     ErrorCounts,
@@ -69,20 +70,29 @@ def rate(judge: Judge, pair: Pair) -> Rating:
 def rate_all(judge: Judge, pairs: Sequence[Pair], kept: Path) -> Iterator[Rating]:
     """Yield a rating for every pair, those in the file `kept` first; new ones are appended to it as they come.
 
-    A pair without a usable answer is asked again in the next run.
+    A pair without a usable answer is asked again in the next run. Raises StorageFull where the file cannot be written.
     """
     known = _read_kept(kept)
     keys = {rating_key(judge, pair): pair for pair in pairs}
     # Written anew: the last line of a killed run may be half a line.
     whole = kept.with_suffix(".part")
-    whole.write_text("".join(_line(rating) for rating in known.values()), encoding="utf-8")
-    whole.replace(kept)
+    with storing(kept):
+        whole.write_text("".join(_line(rating) for rating in known.values()), encoding="utf-8")
+        whole.replace(kept)
     yield from (known[key] for key in keys if key in known)
-    with kept.open("a", encoding="utf-8") as file:
-        for rating in _rate_rest(judge, [pair for key, pair in keys.items() if key not in known]):
+    for rating in _rate_rest(judge, [pair for key, pair in keys.items() if key not in known]):
+        with storing(kept), kept.open("a", encoding="utf-8") as file:
             file.write(_line(rating))
-            file.flush()
-            yield rating
+        yield rating
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Raises StorageFull, naming the path, for what the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFull(f"{path} cannot be written: {error.strerror or type(error).__name__}") from error
 
 
 def rating_key(judge: Judge, pair: Pair) -> str:

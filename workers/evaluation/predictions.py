@@ -25,7 +25,7 @@ class Pair:
 def read_pairs(path: Path) -> list[Pair]:
     """Raises Permanent naming the first line that cannot be used, never its text."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # some programs begin with a BOM
     except (OSError, UnicodeDecodeError) as error:
         raise Permanent(f"{path} cannot be read as a UTF-8 file") from error
     pairs = [_pair(line, number) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -43,7 +43,7 @@ def have_labels(pairs: Iterable[Pair]) -> bool:
 def _pair(line: str, number: int) -> Pair:
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise Permanent(f"line {number} is not JSON") from error
     if not isinstance(entry, dict):
         raise Permanent(f"line {number} is not a JSON object with id, reference and candidate")

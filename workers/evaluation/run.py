@@ -16,7 +16,7 @@ from dicom_node.errors import Permanent
 from workers.evaluation import measure
 from workers.evaluation.chexprompt import NOT_COMPARABLE
 from workers.evaluation.completion import Endpoint
-from workers.evaluation.judge import Judge, rate_all
+from workers.evaluation.judge import Judge, rate_all, storing
 from workers.evaluation.picture import draw
 from workers.evaluation.predictions import Pair, read_pairs
 from workers.evaluation.results import Evaluation, Judgement, rows, to_json
@@ -55,12 +55,17 @@ def run(
 
 
 def evaluate(predictions: Path, folder: Path, asked: Asked, console: Console) -> Evaluation:
-    """Measure, print and write. A run that was stopped goes on where it was if given the same folder."""
+    """Measure, print and write. A run that was stopped goes on where it was if given the same folder.
+
+    Raises StorageFull where the folder cannot be written.
+    """
     pairs = read_pairs(predictions)
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with _progress(console) as progress:
         evaluation = _measure(predictions, pairs, asked, folder / RATINGS_NAME, progress)
-    _write(folder, evaluation)
+    with storing(folder):
+        _write(folder, evaluation)
     _print(console, evaluation, folder)
     return evaluation
 
