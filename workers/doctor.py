@@ -6,7 +6,7 @@ import torch
 
 from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
-from dicom_node.errors import NodeError
+from dicom_node.errors import NodeError, StorageAway
 from workers.llavarad.checkpoint import verify
 from workers.llavarad.config import FILE_NAME, ModelConfig, read_config
 from workers.terms import require_terms
@@ -20,6 +20,9 @@ def check_model(settings: Settings) -> Iterator[Diagnosis]:
     try:
         verify(folder)
         config = read_config(folder / FILE_NAME)
+    except StorageAway as error:
+        yield fault(what, str(error), "let the user that the node runs as read the folder; look at its disk")
+        return
     except NodeError as error:
         yield fault(what, str(error), "import the model anew (`dicom-node model import`), or unset model_dir")
         return

@@ -4,6 +4,7 @@ from dicom_node import logs
 from dicom_node.config import Settings
 from dicom_node.terms import require_acceptance
 from workers.llavarad.config import FILE_NAME, read_config
+from workers.llavarad.folder import reading
 from workers.llavarad.notice import RESEARCH_ONLY
 
 _log = logs.get("terms")
@@ -15,7 +16,9 @@ def require_terms(settings: Settings) -> None:
     A folder without a configuration is no model: loading it says what is missing.
     """
     path = settings.checkpoint_dir / FILE_NAME
-    if not path.is_file():
+    with reading(path):
+        is_there = path.is_file()
+    if not is_there:
         return
     model = read_config(path)
     if model.licence == "research-only":

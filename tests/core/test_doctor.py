@@ -343,6 +343,15 @@ def test_terms_that_were_not_accepted_are_said(changed: Changed, tmp_path: Path)
     assert (diagnosis.verdict, "accept_research_only_terms" in diagnosis.fix) == (Verdict.FAULT, True)
 
 
+def test_a_model_that_cannot_be_read_is_named(changed: Changed, tmp_path: Path) -> None:
+    write_tiny_model(folder := tmp_path / "model")
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()  # root may read every file
+    diagnosis = found(changed(model_dir=folder), "model")
+    assert (diagnosis.verdict, "cannot be read" in diagnosis.words) == (Verdict.FAULT, True)
+    assert "read the folder" in diagnosis.fix
+
+
 def test_a_model_that_was_changed_is_named(changed: Changed, tmp_path: Path) -> None:
     write_tiny_model(folder := tmp_path / "model")
     with (folder / "model.safetensors").open("ab") as weights:

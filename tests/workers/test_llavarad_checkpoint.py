@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from tiny_model import write_tiny_model
 from torch import Tensor
 
-from dicom_node.errors import BadCheckpoint
+from dicom_node.errors import BadCheckpoint, StorageAway
 from workers.llavarad.checkpoint import build_empty, load_weights, verify, write_manifest
 from workers.llavarad.config import ModelConfig, read_config
 from workers.llavarad.engine import Engine
@@ -88,6 +88,15 @@ def test_file_outside_the_manifest_is_not_used(folder: Path, name: str) -> None:
 
     with pytest.raises(BadCheckpoint):
         Engine.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("read", [verify, lambda folder: read_config(folder / "manifest.json")])
+def test_file_that_cannot_be_read_is_named(folder: Path, read: Callable[[Path], object]) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()  # root may read every file
+
+    with pytest.raises(StorageAway, match=r"manifest\.json cannot be read: Is a directory"):
+        read(folder)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"files": 1}', '{"files": {"../secret": "00"}}'])

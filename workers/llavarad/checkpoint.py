@@ -17,6 +17,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from dicom_node.errors import BadCheckpoint
 from workers.llavarad.config import FILE_NAME, ModelConfig
+from workers.llavarad.folder import reading
 from workers.llavarad.model import LlavaRad
 
 CONFIG, TOKENIZER, MANIFEST = FILE_NAME, "tokenizer.json", "manifest.json"
@@ -38,14 +39,16 @@ def write_manifest(folder: Path) -> None:
 def verify(folder: Path) -> dict[str, str]:
     """The sha256 of each file, by name, after reading every byte.
 
-    Raises BadCheckpoint naming the first file that is missing, unlisted or changed.
+    Raises BadCheckpoint naming the first file that is missing, unlisted or changed, StorageAway for one that cannot be
+    read.
     """
-    files = _read_manifest(folder)
-    for name in (CONFIG, TOKENIZER):
-        if name not in files:
-            raise BadCheckpoint(f"{MANIFEST} does not list {name}")
-    for name, expected in files.items():
-        _verify_file(folder, name, expected)
+    with reading(folder):
+        files = _read_manifest(folder)
+        for name in (CONFIG, TOKENIZER):
+            if name not in files:
+                raise BadCheckpoint(f"{MANIFEST} does not list {name}")
+        for name, expected in files.items():
+            _verify_file(folder, name, expected)
     return files
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from dicom_node.errors import BadCheckpoint
+from workers.llavarad.folder import reading
 
 FILE_NAME = "config.json"
 Count = Annotated[int, Field(ge=1)]
@@ -106,9 +107,10 @@ class ModelConfig(_Part):
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Raises BadCheckpoint naming the field that is missing, unknown or out of range."""
+    """Raises BadCheckpoint naming the field that is missing, unknown or out of range; StorageAway."""
     try:
-        return ModelConfig.model_validate_json(path.read_bytes())
+        with reading(path):
+            return ModelConfig.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -50,8 +50,8 @@ class Engine:
     def load(cls, model_dir: Path, *, max_new_tokens: int = 256, device: Device = "auto") -> Self:
         """Verify and load a model folder, then read one grey image at full size.
 
-        float32 on a CPU, bfloat16 on a GPU. Raises BadCheckpoint, or EngineLost if memory does not suffice or if a real
-        model would read on processors though a card is there.
+        float32 on a CPU, bfloat16 on a GPU. Raises BadCheckpoint, StorageAway for a file that cannot be read, or
+        EngineLost if memory does not suffice or if a real model would read on processors though a card is there.
         """
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # theirs has no types
         files = verify(model_dir)

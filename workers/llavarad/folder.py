@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""A folder that appears whole or not at all, and one that cannot be read."""
 
 import shutil
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from dicom_node.errors import Permanent, StorageFull
+from dicom_node.errors import Permanent, StorageAway, StorageFull
 
 
 @contextmanager
@@ -30,6 +30,16 @@ def new_folder(dest: Path, *, needed_bytes: int) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         words = error.strerror if isinstance(error, OSError) else str(error)
         raise StorageFull(f"{dest} cannot be written: {words or type(error).__name__}") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises StorageAway, naming the file, where a right is lacking or the disk is away."""
+    try:
+        yield
+    except OSError as error:
+        which = error.filename or path
+        raise StorageAway(f"{which} cannot be read: {error.strerror or type(error).__name__}") from error
 
 
 def _require_room(dest: Path, needed_bytes: int) -> None:
