@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import pytest
 from published_layout import BASE, OWN, TINY, write_published
 
-from dicom_node.errors import BadCheckpoint, PeerUnreachable
+from dicom_node.errors import BadCheckpoint, PeerUnreachable, StorageFull
 from workers.llavarad.checkpoint import verify
 from workers.llavarad.download import download_published
 from workers.llavarad.edition import SUMS_FILE
@@ -142,4 +142,14 @@ def test_file_that_the_hub_lacks_is_named(hub: LoopbackHub, tmp_path: Path) -> N
 def test_hub_that_refuses_is_one_line(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.is_closed = True
     with pytest.raises(PeerUnreachable, match=r"^microsoft/llava-rad cannot be fetched \(\w+\): the same command"):
+        download_published(tmp_path / "got", edition=TINY, endpoint=hub.endpoint)
+
+
+def test_folder_that_cannot_be_written_is_named_and_no_network(hub: LoopbackHub, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageFull, match=r"file/got cannot be written: Not a directory"):
+        download_published(tmp_path / "file" / "got", edition=TINY, endpoint=hub.endpoint)
+
+    (tmp_path / "got" / SUMS_FILE).mkdir(parents=True)
+    with pytest.raises(StorageFull, match=r"got cannot be written: Is a directory"):
         download_published(tmp_path / "got", edition=TINY, endpoint=hub.endpoint)

@@ -11,6 +11,8 @@ from huggingface_hub.hf_api import RepoFile
 from dicom_node.errors import BadCheckpoint, PeerUnreachable, StorageFull
 from workers.llavarad.edition import LLAVA_RAD, SUMS_FILE, Edition, Repository, digest
 
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EIO}
+
 
 def download_published(dest: Path, *, edition: Edition = LLAVA_RAD, endpoint: str | None = None) -> None:
     """Fill `dest` with one sub-folder a repository, showing progress; a second call goes on where the first ended.
@@ -20,11 +22,12 @@ def download_published(dest: Path, *, edition: Edition = LLAVA_RAD, endpoint: st
     hub = HfApi(endpoint=endpoint)
     sums: dict[str, str] = {}
     for repo in (edition.own, edition.base):
-        with _faults(repo):
+        with _faults(repo, dest):
             expected = _fetch(hub, repo, dest / repo.folder)
         sums |= _compare(repo, dest, expected)
     lines = "".join(f"{found}  {path}\n" for path, found in sums.items())
-    (dest / SUMS_FILE).write_text(lines, encoding="utf-8")
+    with _faults(edition.base, dest):
+        (dest / SUMS_FILE).write_text(lines, encoding="utf-8")
 
 
 def _fetch(hub: HfApi, repo: Repository, folder: Path) -> list[RepoFile]:
@@ -49,12 +52,14 @@ def _compare(repo: Repository, dest: Path, expected: list[RepoFile]) -> dict[str
 
 
 @contextmanager
-def _faults(repo: Repository) -> Iterator[None]:
+def _faults(repo: Repository, dest: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the hub's client raises classes of whichever HTTP library it was built with
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(f"no room for {repo.hub_id}: the same command goes on when there is") from error
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            raise StorageFull(f"{dest} cannot be written: {error.strerror}") from error
         raise PeerUnreachable(
             f"{repo.hub_id} cannot be fetched ({type(error).__name__}): the same command goes on where this one ended"
         ) from error
