@@ -26,6 +26,7 @@ def test_the_findings_section_is_taken_with_its_own_small_headings() -> None:
         ("HISTORY: Fall. FINDINGS: No fracture. CONCLUSION: Normal.", "No fracture."),
         ("INDICATION: cough FINDINGS: Clear lungs. IMPRESSION: Normal.", "Clear lungs."),
         ("findings: Clear lungs.\n\nOPINION: Normal.", "Clear lungs."),
+        ("FINDINGS AND IMPRESSION: Clear lungs.", "Clear lungs."),
         ("FINDINGS: One.\nIMPRESSION: Two.\nFINDINGS: Three.", "One.\nThree."),
     ],
 )
@@ -40,6 +41,9 @@ def test_headings_stand_in_lines_of_their_own_or_before_a_colon(report: str, fin
         ("Indication: pneumothorax.\nImpression: Effusion, left.", "Effusion, left."),
         ("REASON FOR EXAM: effusion\nThe heart is normal.", ""),  # nothing says where the reason ends
         ("The findings are old. Impression of a mass: no.", "The findings are old. Impression of a mass: no."),
+        ("REASON FOR EXAM:\n\neffusion\n \nThe heart is normal.\n\nSigned: A\n\nB", "The heart is normal."),
+        ("INDICATION: cough\n\nClear lungs.\n\nCalm.\n\nIMPRESSION: Normal.", "Clear lungs.\n\nCalm.\nNormal."),
+        ("INDICATION: cough\n\nof a week\n\nFINDINGS: Clear lungs.", "Clear lungs."),
         ("FINDINGS:\nIMPRESSION: Normal.", "Normal."),
         ("Smaller in comparison: it was large.", "Smaller in comparison: it was large."),
         ("", ""),
