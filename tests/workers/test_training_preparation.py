@@ -70,6 +70,35 @@ def test_an_answer_that_invents_or_is_no_object_is_refused(answer: str, words: s
         structure_report(_model(answer)[0], REPORT)
 
 
+@pytest.mark.parametrize(
+    ("report", "findings"),
+    [
+        ("No effusion. Heart normal.", "Effusion. Heart normal."),
+        ("There is no mass effect.", "mass"),
+        ("Effusion is unlikely.", "Effusion"),
+        ("Effusion: none.", "Effusion."),
+        ("No large\neffusion.", "Effusion."),
+    ],
+)
+def test_a_part_of_a_sentence_is_not_what_the_report_says(report: str, findings: str) -> None:
+    with pytest.raises(Permanent, match="findings is not in the report's"):
+        structure_report(_model(json.dumps(SECTIONS | {"findings": findings}))[0], f"{REPORT}\n{report}")
+
+
+@pytest.mark.parametrize(
+    ("report", "findings"),
+    [
+        ("FINDINGS:\n- Clear lungs\n- No effusion", "Clear lungs. No effusion."),
+        ("A nodule of 3.5 cm;\nno effusion", "A nodule of 3.5 cm. No effusion"),
+        ("Clear  LUNGS\nNo effusion", "Clear lungs\nNo effusion"),
+        ("Lungs: clear. Heart normal.", "Heart normal. Clear."),
+    ],
+)
+def test_sentences_may_be_set_otherwise(report: str, findings: str) -> None:
+    sections = SECTIONS | {"findings": findings}
+    assert structure_report(_model(json.dumps(sections))[0], f"{REPORT}\n{report}") == sections
+
+
 def test_a_section_that_the_report_lacks_is_empty() -> None:
     answer = json.dumps(SECTIONS | {"impression": ""})
 
@@ -107,6 +136,24 @@ def test_a_stopped_run_asks_only_for_the_rest(tmp_path: Path) -> None:
 
     assert [entry["id"] for entry in _read(dest)] == ["1", "0", "2"]
     assert len(asked) == 2
+
+
+def test_a_run_goes_on_after_a_text_with_foreign_line_ends(tmp_path: Path) -> None:
+    source = _write(tmp_path / "in.jsonl", {"id": "1", "report": "Informe."}, {"id": "2", "report": "Informe."})
+    complete, asked = _model("Report.\u2028More.\x85More.")
+
+    for _ in range(2):
+        assert list(prepare_all(complete, Task.TRANSLATE, source, tmp_path / "out.jsonl")) == []
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [(b'{"id": [1]}', "line 1 is not a JSON object with an id"), (b'{"id": "\xff"}', "UTF-8")]
+)
+def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, line: bytes, words: str) -> None:
+    (tmp_path / "in.jsonl").write_bytes(line)
+    with pytest.raises(Permanent, match=words):
+        list(prepare_all(_model("Report.")[0], Task.TRANSLATE, tmp_path / "in.jsonl", tmp_path / "out.jsonl"))
 
 
 def test_a_line_that_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:

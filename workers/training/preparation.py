@@ -5,22 +5,26 @@ that may read it. The paper used GPT-4 and did not publish its prompts; those he
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dicom_node.errors import NodeError, PeerRejected, Permanent, Transient
+from dicom_node.sentences import find_sentences
 from workers.evaluation.completion import Complete, Endpoint
 
 _WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _PARALLEL = 4
 _MAX_TOKENS = 1_024
+_WORD = re.compile(r"\S+")
 _SECTIONS = ("reason", "findings", "impression")
 _STRUCTURE = (
     "You sort the text of chest radiograph reports into sections. Answer with one JSON object with the keys reason "
@@ -135,13 +139,35 @@ def _ask(complete: Complete, system: str, text: str) -> str:
 
 
 def _says(report: str, section: str) -> bool:
-    """Every sentence of the section stands in the report, give or take space and case."""
-    words = _plain(report)
-    return all(_plain(sentence) in words for sentence in section.split("."))
+    """Every sentence of the section is one of the report, give or take space, case and the signs around it.
+
+    A part of a sentence is none: "effusion" is not what "no effusion" says.
+    """
+    words = [_plain(found.group()) for found in _WORD.finditer(report)]
+    begins, ends = _borders(report)
+    text = " ".join(section.split())
+    sentences = ([_plain(word) for word in text[start:end].split()] for start, end in find_sentences(text))
+    return all(
+        any(words[first : first + len(said)] == said and first + len(said) in ends for first in begins)
+        for said in sentences
+    )
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _borders(report: str) -> tuple[set[int], set[int]]:
+    """Of the words of the report, before which a sentence may begin, and before which one may have ended."""
+    found = list(_WORD.finditer(report))
+    begins, ends = {0}, {len(found)}
+    for number, (word, following) in enumerate(pairwise(found), start=1):
+        is_new_line = "\n" in report[word.end() : following.start()] and not following.group()[0].islower()
+        if is_new_line or word.group().endswith((".", "!", "?", ";")):
+            ends.add(number)
+        if number in ends or word.group().endswith(":") or not _plain(word.group()):
+            begins.add(number)
+    return begins, ends
+
+
+def _plain(word: str) -> str:
+    return word.casefold().strip(".,;:!?*-•")
 
 
 def _try(complete: Complete, task: Task, sleep: Callable[[float], None], entry: Entry) -> Entry | Permanent:
@@ -160,7 +186,10 @@ def _try(complete: Complete, task: Task, sleep: Callable[[float], None], entry: 
 
 def _read(path: Path) -> list[Entry]:
     """Raises Permanent naming the first line that is no JSON object with an id."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other line ends: a text may hold U+2028
+    except UnicodeDecodeError as error:
+        raise Permanent(f"{path} cannot be read as a UTF-8 file") from error
     return list(_entries(line for line in lines if line.strip()))
 
 
@@ -178,10 +207,10 @@ def _entries(lines: Iterable[str]) -> Iterator[Entry]:
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Permanent(f"line {number} is not JSON") from error
-        if not isinstance(entry, dict) or "id" not in entry:
-            raise Permanent(f"line {number} is not a JSON object with an id")
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int):
+            raise Permanent(f"line {number} is not a JSON object with an id, a text or a number")
         yield entry
 
 
