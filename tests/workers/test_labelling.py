@@ -115,6 +115,11 @@ SENTENCES = {
     "No new consolidation.": [],
     "No change in left effusion.": [("Pleural effusion", PRESENT, "left")],
     "The left effusion is unchanged.": [("Pleural effusion", PRESENT, "left")],
+    "Left effusion, not seen previously.": [("Pleural effusion", PRESENT, "left")],
+    "A nodule that was not present on the prior film.": [("Nodule", PRESENT, "")],
+    "Pneumothorax not seen.": [("Pneumothorax", ABSENT, "")],
+    "A left pneumothorax is not apparent.": [("Pneumothorax", ABSENT, "left")],
+    "A left effusion is not clearly seen.": [("Pleural effusion", OPEN, "left")],
     # What is gone
     "The right pneumothorax has resolved.": [("Pneumothorax", ABSENT, "right")],
     "The endotracheal tube has been removed.": [("Endotracheal tube", ABSENT, "")],
@@ -176,6 +181,12 @@ SENTENCES = {
     "Left effusion. Right effusion.": [("Pleural effusion", PRESENT, "bilateral")],
     "No left effusion. No effusion.": [("Pleural effusion", ABSENT, "")],
     "No left effusion. Right effusion.": [("Pleural effusion", PRESENT, "right")],
+    "Small effusions and bibasilar atelectasis.": [
+        ("Atelectasis", PRESENT, "bilateral"),
+        ("Pleural effusion", PRESENT, ""),
+    ],
+    "Edema, with layering right effusion.": [("Pulmonary edema", PRESENT, ""), ("Pleural effusion", PRESENT, "right")],
+    "No pneumothorax, unchanged left atelectasis.": [("Pneumothorax", ABSENT, "")],
     # What has the name of a side and tells none
     "Pacemaker leads end in the right atrium and right ventricle.": [("Cardiac pacemaker", PRESENT, "")],
     "Left pacemaker with leads in the right atrium and right ventricle.": [("Cardiac pacemaker", PRESENT, "left")],
@@ -184,6 +195,7 @@ SENTENCES = {
     "The central venous catheter ends at the right atrial level.": [("Central line", PRESENT, "")],
     "Right PICC ends in the right atrium.": [("Central line", PRESENT, "right")],
     "Right internal jugular central venous catheter ends in the right atrium.": [("Central line", PRESENT, "right")],
+    "The central line ends in the right pulmonary artery.": [("Central line", PRESENT, "")],
     "Enlarged left ventricle with pulmonary edema.": [("Pulmonary edema", PRESENT, "")],
     "Right mainstem intubation with atelectasis.": [("Atelectasis", PRESENT, "")],
     "In the right clinical setting this is pneumonia.": [("Pneumonia", PRESENT, "")],

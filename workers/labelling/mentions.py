@@ -62,8 +62,11 @@ _DENIED_BEFORE = any_of(
 _WHOLLY_GONE = (
     r"(?:has|have|is|are|was|were) (?:(?:now|since|completely|fully|entirely|been) ){0,3}(?:removed|resolved|cleared)"
 )
+_BEFORE_NOW = r"(?! (?:previously|before|(?:on|in) (?:(?:the|a|any) )?(?:prior|previous|earlier|last|old)))"
 _DENIED_AFTER = any_of(
-    r"(?:is|are|was|were) (?:absent|not (?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated))",
+    r"(?:is|are|was|were) absent",
+    r"not (?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated|detected|demonstrated|apparent|visible)\b"
+    rf"{_BEFORE_NOW}",
     rf"{_WHOLLY_GONE}\b(?! (?:only |but )?(?:partial|incomplet|in part|mostly|nearly|almost))",
     r"no longer",
 )
@@ -104,6 +107,7 @@ _NO_DOUBT = any_of(
 _DOUBTED_AFTER = any_of(
     r"(?:is|are|remains?|thought|felt) (?:\w+ )?(?:possible|probable|(?:un)?likely|suspected|questionable|questioned)",
     r"(?:can ?not|can['’]t|could not|not) be (?:\w+ )?(?:excluded|ruled out|assessed)",
+    r"not (?:well|\w+ly) (?:seen|identified|visuali[sz]ed|appreciated|evaluated|assessed|excluded)",
     r"not (?:been )?excluded", r"(?:difficult|hard) to (?:exclude|rule out|assess)",
     r"(?:may|might|could|should|would) (?:also )?be (?:present|considered|suspected|possible)",
     r"(?:is|are) (?:an? (?:\w+ )?(?:consideration|possibility)|in the differential)",
@@ -120,11 +124,12 @@ _QUALIFIED = any_of(
     rf"{_WITH}(?! (?:there|an?|the|no|neither)\b)",
 )  # fmt: skip
 _LISTS = re.compile(r",?\s*(?:(?:and|or|and/or)\s+)?(?:an?\s+|the\s+)?", re.IGNORECASE)
+_JOINT = re.compile(r",|\b(?:and|or|with|versus|vs)\b", re.IGNORECASE)
 _NOT_WHOLLY = any_of("otherwise", "except\\w*", "aside", "apart", "other than", "but", "elsewhere")
 # The right atrium and the right main bronchus tell no side of what ends there, "the right setting" none at all.
 _NO_SIDE = (
     r"(?!(?: (?:and|or) (?:right|left))? (?:atri\w+|ventric\w+|heart failure|main(?:[ -]?stem)? (?:bronchus|intubation)"
-    r"|(?:clinical )?(?:setting|context)))"
+    r"|(?:main )?pulmonary arter\w+|(?:clinical )?(?:setting|context)))"
 )
 _SIDE = any_of(
     rf"(?<!the )(?:right|left) (?:and|or) (?:right|left)\b{_NO_SIDE}",
@@ -160,7 +165,8 @@ def _read_clause(clause: str) -> Iterator[Mention]:
         presence = _presence(place.finding, clause[: place.start], clause[place.end : following])
         if presence is Presence.PRESENT and _is_taken_back(clause, places[number:]):
             presence = None
-        before, after = _SIDE.findall(clause[begin : place.start]), [*_SIDE.finditer(clause, place.end, following)]
+        until = following if number == len(places) - 1 else _last_joint(clause, place.end, following)
+        before, after = _SIDE.findall(clause[begin : place.start]), [*_SIDE.finditer(clause, place.end, until)]
         if presence is Presence.ABSENT:  # "no left pneumothorax or effusion": the side is that of the list
             before = _SIDE.findall(clause[: place.start])
         begin = place.end if before or not after else after[-1].end()
@@ -168,6 +174,12 @@ def _read_clause(clause: str) -> Iterator[Mention]:
         side = None if words and _SHIFTED.search(clause) else _laterality(words, _SIDE.findall(clause))
         if presence and not (presence is Presence.ABSENT and side is None):  # without a side it would deny both
             yield Mention(place.finding, presence, side or Laterality.UNSAID)
+
+
+def _last_joint(clause: str, start: int, end: int) -> int:
+    """Where the words before the next finding begin to be about that: "effusions and bibasilar atelectasis"."""
+    joints = [joint.start() for joint in _JOINT.finditer(clause, start, end)]
+    return joints[-1] if joints else end
 
 
 def _is_taken_back(clause: str, listed: Sequence[_Place]) -> bool:
