@@ -1,11 +1,13 @@
 """The recipe as for the 7B model: it begins with folders of published weights, which here are tiny."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from published_layout import VOCAB_SIZE, sentencepiece_model
+from safetensors.torch import load_file, save_file
 from training_toys import PRESET, make_recipe, write_toys
 from transformers import BertConfig, BertModel, Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
@@ -16,7 +18,7 @@ from workers.llavarad.lora import is_adapted
 from workers.training.preset import Preset
 from workers.training.recipe import Recipe, StageName
 from workers.training.run import MODEL, run
-from workers.training.sources import Sources, first_tower
+from workers.training.sources import Sources, first_tower, published_language, text_encoder
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -123,3 +125,30 @@ def test_a_folder_of_something_else_is_named(recipe: Recipe, sources: Sources, t
 
     with pytest.raises(BadCheckpoint, match="other holds no Llama model"):
         run(replace(recipe, sources=replace(sources, language=other)), [StageName.ALIGNMENT])
+
+
+def test_folders_in_each_others_place_are_refused(recipe: Recipe, sources: Sources) -> None:
+    """Whatever a folder lacks would be random, and the run would take weeks to show it."""
+    with pytest.raises(BadCheckpoint, match="bert holds no Llama model"):
+        published_language(replace(sources, language=sources.text))
+    with pytest.raises(BadCheckpoint, match="vicuna holds no BERT model"):
+        text_encoder(recipe.preset, replace(sources, text=sources.language), vocab_size=VOCAB_SIZE)
+    with pytest.raises(BadCheckpoint, match="bert holds no DINOv2 model"):
+        first_tower(recipe.config, replace(sources, tower=sources.text), 0)
+
+
+def test_a_folder_that_was_not_copied_whole_is_refused(sources: Sources, tmp_path: Path) -> None:
+    shutil.copytree(sources.language or tmp_path, tmp_path / "half")
+    weights = load_file(tmp_path / "half" / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(BadCheckpoint, match=r"half holds no Llama model, or not all of it: model\.norm\.weight"):
+        published_language(Sources(tmp_path / "half"))
+
+
+def test_a_tower_of_another_size_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    Dinov2Model(Dinov2Config(hidden_size=24, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(tmp_path)
+
+    with pytest.raises(BadCheckpoint, match="tensor embeddings"):
+        first_tower(recipe.config, Sources(tower=tmp_path), 0)

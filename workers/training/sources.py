@@ -1,15 +1,18 @@
 """Where a model's parts come from: nothing, or folders of published weights on this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoTokenizer, BertConfig, BertModel, Dinov2Model, LlamaForCausalLM
+from transformers import AutoTokenizer, BertConfig, BertModel, Dinov2Model, LlamaForCausalLM, PreTrainedModel
 
 from dicom_node.errors import BadCheckpoint, Permanent
+from workers.llavarad.checkpoint import compare_shapes
 from workers.llavarad.config import ModelConfig
 from workers.llavarad.model import LlavaRad
 from workers.llavarad.pieces import read_llama_tokenizer
@@ -19,6 +22,8 @@ from workers.training.contrastive import TextEncoder
 from workers.training.language import facts_of
 from workers.training.preset import Preset
 from workers.training.records import Record
+
+_Model = TypeVar("_Model", bound=PreTrainedModel)
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,10 @@ def new_language(config: ModelConfig, seed: int) -> LlamaForCausalLM:
 
 
 def published_language(sources: Sources) -> LlamaForCausalLM:
-    """Raises BadCheckpoint if the folder is none of a Llama's."""
-    folder = _required(sources.language, "--language")
+    """Raises BadCheckpoint if the folder is none of a Llama's, or lacks a part of it."""
     # As in the paper; on a CPU only tests load it.
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    try:
-        return LlamaForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{folder} holds no Llama model") from error
+    return _load(LlamaForCausalLM, "Llama model", _required(sources.language, "--language"), dtype=dtype)
 
 
 def published_tokenizer(sources: Sources) -> Tokenizer:
@@ -57,14 +58,16 @@ def published_tokenizer(sources: Sources) -> Tokenizer:
 
 
 def first_tower(config: ModelConfig, sources: Sources, seed: int) -> Dinov2Model:
-    """What the contrastive stage begins with."""
+    """What the contrastive stage begins with. Raises BadCheckpoint for a folder of another tower."""
     torch.manual_seed(seed)
     tower = build_tower(config)
     widen_start(tower)
     _place_patches(tower, config)
     if sources.tower is not None:
-        found = Dinov2Model.from_pretrained(sources.tower, local_files_only=True).state_dict()
-        tower.load_state_dict({name: found[name] for name in tower.state_dict()})
+        found = _load(Dinov2Model, "DINOv2 model", sources.tower).state_dict()
+        needed = {name: tuple(each.shape) for name, each in tower.state_dict().items()}
+        compare_shapes({name: tuple(each.shape) for name, each in found.items() if name in needed}, needed)
+        tower.load_state_dict({name: found[name] for name in needed})
     return tower
 
 
@@ -95,7 +98,7 @@ def text_encoder(preset: Preset, sources: Sources, *, vocab_size: int) -> TextEn
     text = preset.text
     if preset.language is None:
         folder = _required(sources.text, "--text-encoder")
-        bert = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
+        bert = _load(BertModel, "BERT model", folder, add_pooling_layer=False)
     else:
         small = BertConfig(
             vocab_size=vocab_size,
@@ -121,6 +124,18 @@ def text_ids(
     folder = _required(sources.text, "--text-encoder")
     bert = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return [bert(list(own), truncation=True, max_length=longest)["input_ids"] for own in texts]
+
+
+def _load(kind: type[_Model], what: str, folder: Path, **options: object) -> _Model:
+    """Raises BadCheckpoint where a weight is lacking: transformers would make it a random one, and only warn."""
+    load = cast(Callable[..., tuple[_Model, Mapping[str, Collection[str]]]], kind.from_pretrained)
+    try:
+        model, told = load(folder, local_files_only=True, output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BadCheckpoint(f"{folder} holds no {what}") from error
+    if lacking := sorted(told["missing_keys"]):
+        raise BadCheckpoint(f"{folder} holds no {what}, or not all of it: {lacking[0]} is missing")
+    return model
 
 
 def _required(folder: Path | None, option: str) -> Path:
