@@ -267,6 +267,10 @@ def test_a_finding_that_is_there_and_is_not_is_a_contradiction(text: str) -> Non
         "Heart size is at the upper limits of normal. No cardiomegaly.",
         "Left effusion is present and consolidation is not seen. No consolidation.",
         "The heart is normal. The aorta is enlarged.",
+        "Bilateral effusions. No pneumothorax and stable effusions.",
+        "Left effusion. No pneumothorax, persistent left effusion.",
+        "No pneumothorax. Pneumothorax not seen.",
+        "No effusion. Pleural effusion: none.",
     ],
 )
 def test_doubt_another_side_or_a_qualified_no_is_no_contradiction(text: str) -> None:

@@ -89,7 +89,8 @@ _CLAUSE_END = _any(
 )
 _ABSENT_BEFORE = _any(r"\b(?:no|without|absen(?:t|ce of)|negative for|free of|neither|nor|resolved|resolution of)\b")
 _ABSENT_AFTER = _any(
-    r"\b(?:is|are|was|were)\s+(?:absent|not\s+(?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated))\b"
+    r"\b(?:is|are|was|were)\s+absent\b"
+    r"|\b(?:(?:is|are|was|were)\s+)?not\s+(?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated)\b"
     r"|\b(?:has|have)\s+(?:\w+ly\s+)?(?:resolved|cleared)\b|\bno longer\b"
 )
 _PRESENT_AFTER = _any(
@@ -105,6 +106,7 @@ _QUALIFIED = _any(
     r"\b(?:large|larger|sizable|sizeable|significant|substantial|gross|overt|frank|additional|other|further|new|acute"
     r"|residual|recurrent|tension|increas\w*|worsening|loculated|lobar|displaced|massive|confluent|change|suspicious"
     r"|rib|ribs|clavic\w*|vertebral|compression|old|healed|healing|chronic|prior"
+    r"|stable|unchanged|persist\w*|decreas\w*|improv\w*"
     r"|rounded|calcified|mediastinal|hilar|apical|basal|upper|lower|middle|enlarging)\b"
 )
 _SIDE_WORD = _any(r"\b(right|left|bilateral(?:ly)?|both|bibasilar|bibasal|biapical)\b")
@@ -168,7 +170,7 @@ def _clause_mentions(text: str, start: int, end: int) -> Iterator[_Mention]:
     stops = [start, *(place[1] for place in places)]
     begins = [*(place[0] for place in places), end]
     for index, (begin, stop, finding) in enumerate(places):
-        claim = _claim(text[start:begin], text[stop:end], text[start:end])
+        claim = _claim(text[start:begin], text[stop:end], text[start:end], is_heading=text[stop : stop + 1] == ":")
         if claim is _Claim.ABSENT:  # "no left pneumothorax or effusion": the side is that of the list
             side = _side(text[start:begin], text[stop:end])
         else:
@@ -176,8 +178,8 @@ def _clause_mentions(text: str, start: int, end: int) -> Iterator[_Mention]:
         yield _Mention(finding, claim, side, (begin, stop))
 
 
-def _claim(before: str, after: str, clause: str) -> _Claim:
-    if _DOUBT.search(clause):
+def _claim(before: str, after: str, clause: str, *, is_heading: bool) -> _Claim:
+    if is_heading or _DOUBT.search(clause):  # "pleural effusion: none"
         return _Claim.NEITHER
     if not _ABSENT_BEFORE.search(before) and not _is_denied(after):
         return _Claim.PRESENT
