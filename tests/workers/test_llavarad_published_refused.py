@@ -211,6 +211,8 @@ def test_sums_beside_the_files_are_checked(source: Path) -> None:
 
     (source / OWN / "LICENSE").write_text("You may do anything.")
     assert f"{OWN}/LICENSE is sha256" in refusal(source)
+    (source / "SHA256SUMS").write_text("\n".join(line.replace("  ", " *./") for line in lines))
+    assert f"{OWN}/LICENSE is sha256" in refusal(source)
 
     (source / "SHA256SUMS").write_text("nonsense")
     assert "SHA256SUMS is damaged" in refusal(source)

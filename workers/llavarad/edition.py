@@ -142,4 +142,5 @@ def _read_sums(path: Path) -> dict[str, str]:
     lines = [line.split(maxsplit=1) for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
     if any(len(line) != 2 for line in lines):
         raise BadCheckpoint(f"{SUMS_FILE} is damaged: expected lines of a sha256 and a path")
-    return {name.lstrip("*"): found for found, name in lines}
+    # "./llava-rad/config.json", as `find` lists it, is the same file.
+    return {PurePosixPath(name.lstrip("*")).as_posix(): found for found, name in lines}
