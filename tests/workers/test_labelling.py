@@ -242,6 +242,25 @@ def test_a_sentence_is_told_as_it_stands_in_the_text() -> None:
     assert {each.sentence for each in label(text).labels} == {"Atelectasis vs. pneumonia at the base."}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The lungs are well expanded with no focal consolidation, pleural\neffusion or nodule.", ABSENT),
+        ("NO CONSOLIDATION IS SEEN AND THERE IS NO EVIDENCE OF ANY PLEURAL\n  EFFUSION OR NODULE.", ABSENT),
+        ("No consolidation,\nEffusion or nodule.", ABSENT),
+        ("There is no consolidation or\nEffusion.", ABSENT),
+        ("No nodule.\nEffusion.", PRESENT),
+        ("No nodule\nEffusion on the left", PRESENT),
+        ("Nodule: no\nEffusion: small", PRESENT),
+        ("The lungs are well expanded and there is no sign of a nodule\n\neffusion", PRESENT),
+        ("THE LUNGS ARE WELL EXPANDED AND THERE IS NO SIGN OF A NODULE\nEFFUSION: SMALL", PRESENT),
+    ],
+)
+def test_a_line_that_was_full_ends_no_sentence(text: str, expected: str) -> None:
+    found = {each.finding.meaning: each for each in label(text).labels}
+    assert found["Pleural effusion"].presence == expected
+
+
 def test_a_finding_counts_as_present_where_sentences_differ() -> None:
     (effusion,) = label("No effusion. Possible effusion. Left effusion.").labels
     assert (effusion.presence, effusion.sentence) == (Presence.PRESENT, "Left effusion.")

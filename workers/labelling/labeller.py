@@ -20,19 +20,32 @@ _STRONGEST_FIRST = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
 _LONGEST = 1_000  # characters of a sentence that is read: time grows with the square
 
 _VERSUS = re.compile(r"(?<=\bvs)\.", re.IGNORECASE)
+# Where a line was only full: "no focal consolidation, pleural" and below it "effusion or pneumothorax".
+_WRAPPED = re.compile(
+    r"^[^\n]{40,}(?<![.:;!?\s])[ \t]*\n(?=[ \t]*[a-z])"
+    r"|^[^a-z\n]{40,}(?<![.:;!?\s])[ \t]*\n(?=[ \t]*[A-Z][^a-z\n:]*$)"
+    r"|(?:,|(?<!:)(?<!: )\b(?i:the|an?|of|or|and|no|not|with|without|in|to|is|are|was|were|for|by|at|from|than|be))"
+    r"[ \t]*\n",
+    re.MULTILINE,
+)
 
 _Said = tuple[str, Mention]  # the sentence, and what it says
 
 
 def label(text: str) -> Labels:
     """At most one label for each finding that the text speaks of, in the order of `FINDINGS`. Any text is allowed."""
-    # "Vs." ends no sentence. Spans of sentences are kept elsewhere as they are found with it.
-    spans = find_sentences(_VERSUS.sub(" ", text))
+    # Neither "vs." nor a line that was full ends a sentence. Its span is kept elsewhere as it is found with them.
+    spans = find_sentences(_VERSUS.sub(" ", _unwrap(text)))
     sentences = (" ".join(text[start:end].split()) for start, end in spans)
     read = (sentence for sentence in sentences if len(sentence) <= _LONGEST)
     said = [(sentence, mention) for sentence in read for mention in read_sentence(sentence)]
     labels = (_conclude(finding, [each for each in said if each[1].finding is finding]) for finding in FINDINGS)
     return Labels(labeller(), tuple(found for each in labels for found in each))
+
+
+def _unwrap(text: str) -> str:
+    """Of the same length, with a blank for each line end within a sentence."""
+    return _WRAPPED.sub(lambda line: line.group().replace("\n", " "), text)
 
 
 @cache
