@@ -48,12 +48,20 @@ def falls_silent(assoc: Association, stop: threading.Event) -> bool:
     """Whether the peer says nothing for a moment: it is then neither hanging up nor waiting for an answer of ours."""
     began = time.monotonic()
     while assoc.is_established and time.monotonic() - began < _LONGEST_WAIT_FOR_SILENCE_S:
-        silence_s = min(_silence_s(assoc), time.monotonic() - began)
-        if silence_s >= SILENCE_S:
+        silent_s = min(silence_s(assoc), time.monotonic() - began)
+        if silent_s >= SILENCE_S:
             return True
-        if stop.wait(SILENCE_S - silence_s):
+        if stop.wait(SILENCE_S - silent_s):
             break
     return False
+
+
+def silence_s(assoc: Association) -> float:
+    """How long nothing was received, and nothing was under way that is to be answered."""
+    if isinstance(assoc.dul, UpperLayer) and assoc.dul.has_message_under_way:
+        return 0.0
+    idle = assoc.dul._idle_timer
+    return idle.timeout - idle.remaining if idle.timeout is not None else 0.0
 
 
 def send_event_report(assoc: Association, report: EventReport, stop: threading.Event, *, timeout_s: float) -> int:
@@ -75,14 +83,6 @@ def send_event_report(assoc: Association, report: EventReport, stop: threading.E
             return statuses.get(block=False)
     limit = "in time" if assoc.is_established else "before the association ended"
     raise PeerUnreachable(f"no answer to the report {limit}")
-
-
-def _silence_s(assoc: Association) -> float:
-    """How long nothing was received, and nothing was under way that is to be answered."""
-    if isinstance(assoc.dul, UpperLayer) and assoc.dul.has_message_under_way:
-        return 0.0
-    idle = assoc.dul._idle_timer
-    return idle.timeout - idle.remaining if idle.timeout is not None else 0.0
 
 
 @contextmanager

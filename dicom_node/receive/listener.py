@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from dicom_node import logs
 from dicom_node.addresses import household_of
 from dicom_node.audit import AuditTrail
+from dicom_node.receive.event_report import silence_s
 from dicom_node.receive.places import Place
 from dicom_node.receive.port import Port
 from dicom_node.receive.rate_limit import RateLimit
@@ -25,6 +27,10 @@ from dicom_node.tls import words_of
 HANDSHAKE_TIMEOUT_S = 5.0
 MOST_SILENT = 64  # connections of one address that have asked for nothing yet; more are hung up on
 MOST_SILENT_IN_ALL = 256  # two descriptors each; a process has 1024 unless told otherwise
+GRACE_S = 15.0  # for what is being sent when told to stop: less than `siblings` and the supervisor wait
+_PAUSE_S = 1.0  # within an association; who says nothing for longer is not sending
+_LAST_WORDS_S = 2.0
+_LOOK_EVERY_S = 0.05
 
 _log = logs.get("listener")
 
@@ -111,7 +117,18 @@ class Listener(ThreadedAssociationServer):
         # pynetdicom's takes the server off a list that `make_server` never put it on.
         TCPServer.shutdown(self)
         self.server_close()
+        self._see_off()
         self.trail.stopped()
+
+    def _see_off(self) -> None:
+        """Let who is sending come to an end, and hang up on the others; then the audit trail has all that came."""
+        _wait(lambda: all(silence_s(each) > _PAUSE_S for each in self.active_associations), GRACE_S)
+        for assoc in self.active_associations:
+            assoc.abort(block=False)
+        if not _wait(lambda: not self.active_associations, _LAST_WORDS_S):
+            for assoc in self.active_associations:  # its peer keeps the connection
+                assoc.dul.kill_dul()
+            _wait(lambda: not self.active_associations, _LAST_WORDS_S)
 
     def _own(self) -> list[Place]:
         """Of those that asked and were not turned away. Who has not asked yet takes no place from others."""
@@ -162,6 +179,14 @@ def calling_ae_of(assoc: Association) -> str:
 def requestor_of(assoc: Association) -> str:
     """The other end of the connection, which names an association while it is open."""
     return f"{assoc.requestor.address}:{assoc.requestor.port}"
+
+
+def _wait(is_over: Callable[[], bool], longest_s: float) -> bool:
+    """Whether it was over in time."""
+    deadline = time.monotonic() + longest_s
+    while not is_over() and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+    return is_over()
 
 
 def _shake_hands(client: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:

@@ -21,6 +21,7 @@ def _of_associations() -> dict[str, float]:
     return {
         "acse_timeout_s": scp.ACSE_TIMEOUT_S,
         "handshake_timeout_s": listener.HANDSHAKE_TIMEOUT_S,
+        "stop_grace_s": listener.GRACE_S,
         "most_silent": listener.MOST_SILENT,
         "most_silent_in_all": listener.MOST_SILENT_IN_ALL,
         "commitment_silence_s": event_report.SILENCE_S,

@@ -1,6 +1,7 @@
 """What the audit trail has of an association that stored something, on both paths."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,14 @@ from audited import transfers
 from doubles import FrozenClock
 from films import dx_bytes
 from foreign import require_peer
+from raw_peer import ABORTED, ACCEPTED, RawPeer, store
 from waiting import wait_until
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.receive import scp
 from dicom_node.receive.intake import Receiver
-from dicom_node.receive.listener import bound_port
+from dicom_node.receive.listener import Listener, bound_port
 from dicom_node.storage import InstanceStore
 
 
@@ -37,3 +39,49 @@ def test_each_study_of_an_association_is_told_once_with_its_patient(
     told = transfers(settings)
     assert sorted(count for count, _ in told) == [1, 2]
     assert {patient for _, patient in told} == {"CANARY-ID"}
+
+
+@pytest.mark.parametrize("path", ["fast", "plain"])
+def test_who_is_sending_when_the_receiver_stops_is_answered_and_told_of(
+    path: str, settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    receiver = Receiver(InstanceStore(settings.instances_dir), sqlite_sessions, FrozenClock())
+    server = scp.start_server(settings.model_copy(update={"receive_path": path}), receiver)
+    first, second = (store(f"1.2.{number}", object_bytes(f"1.2.{number}")) for number in (1, 2))
+    with RawPeer(bound_port(server)) as peer, ThreadPoolExecutor() as threads:
+        assert peer.associate() == ACCEPTED
+        peer.send(first)
+        assert peer.status() == 0
+        peer.send(second[:-1000])
+        stopping = threads.submit(server.shutdown)
+        wait_until(lambda: not listens(server), "nobody else comes in")
+        peer.send(second[-1000:])
+        assert peer.status() == 0
+        assert peer.answer()[0] == ABORTED  # once it is silent
+        peer.socket.close()
+        stopping.result()
+    assert transfers(settings) == [(2, "CANARY-ID")]
+
+
+def test_who_keeps_the_connection_keeps_no_receiver_from_its_end(settings: Settings, sqlite_sessions: Sessions) -> None:
+    receiver = Receiver(InstanceStore(settings.instances_dir), sqlite_sessions, FrozenClock())
+    server = scp.start_server(settings, receiver)
+    with RawPeer(bound_port(server)) as peer:
+        assert peer.associate() == ACCEPTED
+        peer.send(store("1.2.1", object_bytes("1.2.1")))
+        assert peer.status() == 0
+        server.shutdown()
+    assert transfers(settings) == [(1, "CANARY-ID")]
+
+
+def object_bytes(sop_instance: str) -> bytes:
+    part10 = dx_bytes(SOPInstanceUID=sop_instance)
+    return part10[part10.index(b"\x08\0\x16\0UI") :]
+
+
+def listens(server: Listener) -> bool:
+    try:
+        RawPeer(bound_port(server)).socket.close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False
+    return True
