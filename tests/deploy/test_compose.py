@@ -22,7 +22,7 @@ from compose_file import (
 )
 
 from dicom_node.config import Settings
-from dicom_node.roles import ROLES
+from dicom_node.roles import ROLES, roles_of
 from dicom_node.supervisor import _TERM_TIMEOUT_S
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
@@ -35,6 +35,12 @@ LASTING = [name for name in SERVICES if name not in ONE_SHOT]
 def test_every_role_is_a_service_of_the_same_image(role: str) -> None:
     assert SERVICES[role]["command"] == role
     assert SERVICES[role]["image"] == SERVICES["migrate"]["image"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_knows_that_hl7_runs_and_is_missed(role: str) -> None:
+    """By its port: `health`, alarms and metrics of relay and web ask for the roles of their own settings."""
+    assert "hl7" in roles_of(Settings(hl7_port=SERVICES[role]["environment"].get("DICOM_NODE_HL7_PORT")))
 
 
 def test_the_image_has_the_version_of_this_checkout() -> None:
