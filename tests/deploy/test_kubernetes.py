@@ -218,6 +218,12 @@ def test_prometheus_finds_the_port_and_the_token(site: list[Manifest]) -> None:
     assert credentials["key"] in one(site, "Secret", credentials["name"])["data"]
 
 
+def test_the_alerts_find_the_job_by_the_name_that_they_have_for_it(site: list[Manifest]) -> None:
+    label = one(site, "ServiceMonitor", "dicom-node")["spec"].get("jobLabel", "")
+    job = one(site, "Service", "web")["metadata"]["labels"].get(label)
+    assert f'up{{job="{job}"}}' in (FOLDER.parent / "monitoring/rules.yml").read_text(encoding="utf-8")
+
+
 def test_the_secrets_of_a_site_are_settings(site: list[Manifest]) -> None:
     named = one(site, "Secret", "dicom-node-secrets")["data"].keys()
     assert {name.removeprefix("dicom_node_") for name in named} <= Settings.model_fields.keys()
