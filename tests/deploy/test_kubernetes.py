@@ -20,6 +20,7 @@ from dicom_node.database import Sessions
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.roles import ROLES
 from dicom_node.setting_sources import CONFIG_FILE_VARIABLE
+from dicom_node.supervisor import _TERM_TIMEOUT_S
 
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
 VERSIONS = ["1.28", "1.37"]  # the oldest that deploy/kubernetes.md promises, and the newest known here
@@ -181,6 +182,15 @@ def test_receiving_goes_on_while_a_node_of_the_cluster_is_drained(base: list[Man
         one(base, "Deployment", "scp")["spec"]["replicas"]
         > one(base, "PodDisruptionBudget", "scp")["spec"]["minAvailable"]
     )
+
+
+@pytest.mark.parametrize("role", ["scp", "hl7", "web"])
+def test_who_is_connected_to_leaves_after_the_last_connection_was_led_to_it(base: list[Manifest], role: str) -> None:
+    """Endpoints are taken away while the pod ends, not before: who has closed its port by then refuses senders."""
+    sleep, seconds = container_of(base, role)["lifecycle"]["preStop"]["exec"]["command"]
+    assert sleep == "sleep"
+    grace_s = pod_of(base, role)["spec"]["terminationGracePeriodSeconds"]
+    assert int(seconds) + _TERM_TIMEOUT_S <= grace_s  # which the hook's time is a part of
 
 
 def test_images_can_be_shared_by_pods_of_several_nodes(base: list[Manifest]) -> None:
