@@ -5,11 +5,11 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, exists, or_, select
+from sqlmodel import Session, col, exists, func, or_, select
 
 from dicom_node.errors import Permanent
 from dicom_node.lifecycle import note
-from dicom_node.models import Delivery, Job, Report
+from dicom_node.models import Commitment, Delivery, Job, Pull, Report, Transition
 from dicom_node.seen import require_seen, word_for
 from dicom_node.states import DeliveryState, JobState
 
@@ -27,6 +27,24 @@ def needs_person(job: type[Job]) -> ColumnElement[bool]:
     )
     is_unseen = or_(col(job.seen_at).is_(None), exists(unseen.correlate(job)))
     return (col(job.state) == JobState.FAILED) & is_unseen
+
+
+def failed_without_study(
+    session: Session, kind: type[Commitment] | type[Pull], since: datetime | None = None
+) -> tuple[int, int]:
+    """How many have failed, and the newest of these moves; 0: none. Nobody can acknowledge them.
+
+    since: only what failed then or later.
+    """
+    is_its_failure = (
+        (col(Transition.row_kind) == kind.__tablename__)
+        & (col(Transition.row_id) == col(kind.id))
+        & (col(Transition.new) == "failed")
+    )
+    counted = select(func.count(func.distinct(col(kind.id))), func.max(Transition.id)).join(Transition, is_its_failure)
+    counted = counted.where(kind.state == "failed")
+    count, newest = session.exec(counted if since is None else counted.where(col(Transition.at) >= since)).one()
+    return count, newest or 0
 
 
 def is_seen(session: Session, job: Job) -> bool:

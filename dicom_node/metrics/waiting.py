@@ -1,25 +1,25 @@
 """Metrics of what has not ended: few rows, which the indexes of their states find."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy
 from prometheus_client import Metric
-from sqlmodel import Session, col, func, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, SQLModel, col, func, select
 
 from dicom_node.config import Settings
-from dicom_node.failures import needs_person
+from dicom_node.failures import failed_without_study, needs_person
 from dicom_node.metrics.families import gauge
 from dicom_node.models import Commitment, Delivery, Job, Pull, Study
-from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
+from dicom_node.states import DeliveryState, JobState, StudyState
 
 _JOBS = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED, JobState.FAILED)
 _DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
-_FAILED = (
+_A_WEEK = timedelta(days=7)
+_FAILED: tuple[tuple[type[SQLModel], ColumnElement[bool]], ...] = (
     (Job, needs_person(Job)),
     (Delivery, (col(Delivery.state) == DeliveryState.FAILED) & col(Delivery.seen_at).is_(None)),
-    (Commitment, col(Commitment.state) == CommitmentState.FAILED),
-    (Pull, col(Pull.state) == PullState.FAILED),
 )
 
 
@@ -62,13 +62,15 @@ def _open_deliveries(session: Session) -> list[tuple[tuple[str, str, str], int, 
     return [((name, kind, state), count, created_at) for name, kind, state, count, created_at in found]
 
 
-def failures(session: Session) -> Iterator[Metric]:
-    """Without what a person has acknowledged."""
-    counts = [
-        ((str(model.__tablename__),), float(session.exec(select(func.count()).where(failed)).one()))
-        for model, failed in _FAILED
-    ]
-    yield gauge("waits_for_person", "Rows that failed, and stay so until a person looks.", ("row",), counts)
+def failures(session: Session, now: datetime) -> Iterator[Metric]:
+    """Without what a person has acknowledged; of pulls and commitments, which nobody can, those of a week."""
+    samples = [(_row(model), session.exec(select(func.count()).where(failed)).one()) for model, failed in _FAILED]
+    samples += [(_row(model), failed_without_study(session, model, now - _A_WEEK)[0]) for model in (Commitment, Pull)]
+    yield gauge("waits_for_person", "Rows that failed, and stay so until a person looks.", ("row",), samples)
+
+
+def _row(model: type[SQLModel]) -> tuple[str]:
+    return (str(model.__tablename__),)
 
 
 def _age_s(since: datetime | None, now: datetime) -> float:

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, func, select
 
 from dicom_node.config import Settings
-from dicom_node.failures import needs_person
+from dicom_node.failures import failed_without_study, needs_person
 from dicom_node.health import absent, conditions
-from dicom_node.models import Delivery, Job, Study, Transition
+from dicom_node.models import Commitment, Delivery, Job, Pull, Study, Transition
 from dicom_node.notify.working_time import working_s
 from dicom_node.roles import roles_of
 from dicom_node.states import DeliveryState, JobState
@@ -20,6 +20,10 @@ from dicom_node.states import DeliveryState, JobState
 _MUCH_BETTER = 0.5  # a backlog is over when half of it is
 _A_LITTLE_MORE = 1.1  # of the free disk: or a log file would raise it and clear it
 _HOUR_S = 3_600.0
+_WITHOUT_STUDY: tuple[tuple[type[Commitment] | type[Pull], str], ...] = (
+    (Pull, "studies were not pulled: `dicom-node pull NAME` says why."),
+    (Commitment, "results of storage commitment were not told: `dicom-node commitments` says why."),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Finding:
 def look(session: Session, settings: Settings, now: datetime) -> Iterator[Finding]:
     """Every condition, raised or not."""
     yield _failure(session)
+    yield from _failures_without_study(session)
     yield from _silence(session, settings, now)
     yield _backlog(session, settings, now)
     yield from _roles(session, settings, now)
@@ -65,6 +70,12 @@ def _failure(session: Session) -> Finding:
     number, study_id = found
     words = f"{count} studies failed and wait for a person; the newest is study {study_id}."
     return Finding("failure", "failure", True, False, words, number or 0, f"/studies/{study_id}")
+
+
+def _failures_without_study(session: Session) -> Iterator[Finding]:
+    for kind, words in _WITHOUT_STUDY:
+        count, newest = failed_without_study(session, kind)
+        yield Finding(str(kind.__tablename__), "failure", count > 0, not count, f"{count} {words}", newest)
 
 
 def _silence(session: Session, settings: Settings, now: datetime) -> Iterator[Finding]:

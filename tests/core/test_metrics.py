@@ -11,7 +11,7 @@ from doubles import NOON, FrozenClock
 from foreign import require_peer
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from rows import add_delivery, add_instance, add_job, add_report, add_study, only, receive
+from rows import add_commitment, add_delivery, add_instance, add_job, add_pull, add_report, add_study, only, receive
 from sqlalchemy import Engine, event
 
 from dicom_node.config import Settings
@@ -21,7 +21,7 @@ from dicom_node.lifecycle import advance, note
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.models import Heartbeat, Series
 from dicom_node.peers import DicomDestination, MllpDestination, Tls
-from dicom_node.states import DeliveryState, JobState, StudyState
+from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
 
 SETTLED_S = 60.0
 Found = Mapping[tuple[str, ...], float]
@@ -107,6 +107,17 @@ def test_a_failure_that_a_person_has_seen_waits_for_nobody(scraper: Scraper, ses
         job = add_job(session, state=JobState.FAILED)
         add_delivery(session, add_report(session, job), state=DeliveryState.FAILED)
         acknowledge(session, job.study_id, NOON)
+    assert set(scraper["waits_for_person"].values()) == {0}
+
+
+def test_pulls_and_commitments_that_failed_wait_for_a_week(scraper: Scraper, sessions: Sessions) -> None:
+    """Nobody can acknowledge them: what has been told for ever would hide what is new."""
+    with sessions.begin() as session:
+        add_pull(session, "1.2.1", state=PullState.FAILED)
+        add_pull(session, "1.2.2")
+        add_commitment(session, state=CommitmentState.FAILED)
+    assert scraper["waits_for_person"] == {("job",): 0, ("delivery",): 0, ("commitment",): 1, ("pull",): 1}
+    scraper.clock.forward(8 * 86_400)
     assert set(scraper["waits_for_person"].values()) == {0}
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from doubles import NOON, FrozenClock
-from rows import add_delivery, add_job, add_report, add_study
+from rows import add_commitment, add_delivery, add_job, add_pull, add_report, add_study
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from waiting import LONG_S, free_port, in_threads
@@ -21,12 +21,14 @@ from waiting import LONG_S, free_port, in_threads
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.failures import acknowledge
+from dicom_node.lifecycle import advance
 from dicom_node.models import Heartbeat
 from dicom_node.notify import channel, conditions
 from dicom_node.notify.conditions import Finding
 from dicom_node.notify.telling import NoticeTeller, telling
 from dicom_node.notify.working_time import working_s
 from dicom_node.roles import roles_of
+from dicom_node.states import CommitmentState, PullState
 
 SECRET = "CANARY-TOKEN"
 SUNDAY = NOON  # 1 March 2026
@@ -129,6 +131,23 @@ def test_a_failure_is_told_once_with_a_link_and_no_patient(
     words = f"1 studies failed and wait for a person; the newest is study {study_id}."
     assert said["message"] == f"{words}\nhttps://node.example/studies/{study_id}"
     assert "CANARY" not in json.dumps(service.told)
+
+
+def test_a_study_that_is_not_pulled_and_a_result_that_nobody_takes_are_told(
+    teller: NoticeTeller, service: Service, sessions: Sessions, clock: FrozenClock
+) -> None:
+    with sessions.begin() as session:
+        pull, commitment = add_pull(session, state="pulling"), add_commitment(session, state="sending")
+        advance(session, pull, PullState.FAILED, now=clock())
+        advance(session, commitment, CommitmentState.FAILED, now=clock())
+    look(teller, clock, times=5)
+    assert service.titles == ["CXRNODE: pull", "CXRNODE: commitment"]
+    assert service.told[0]["message"].startswith("1 studies were not pulled: `dicom-node pull NAME`")
+    clock.forward(8 * 86_400)
+    with sessions.begin() as session:
+        advance(session, session.merge(pull), PullState.PENDING, now=clock())
+    look(teller, clock)
+    assert service.titles[2:] == ["CXRNODE: pull is well again"]
 
 
 def test_it_is_told_when_it_is_well_again(
