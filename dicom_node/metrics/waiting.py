@@ -36,8 +36,8 @@ def jobs(session: Session, now: datetime) -> Iterator[Metric]:
     counts = dict(session.exec(counted).all())
     samples = [((str(state),), float(counts.get(state, 0))) for state in _JOBS]
     yield gauge("jobs", "Jobs that have not ended well.", ("state",), samples)
-    oldest = session.exec(select(func.min(Job.created_at)).where(Job.state == JobState.QUEUED)).one()
-    yield gauge("oldest_queued_job_seconds", "Age of the oldest; 0: none waits.", (), [((), _age_s(oldest, now))])
+    oldest = session.exec(select(func.min(Job.due_at)).where(Job.state == JobState.QUEUED, Job.due_at <= now)).one()
+    yield gauge("oldest_queued_job_seconds", "Since the oldest is due; 0: none waits.", (), [((), _age_s(oldest, now))])
 
 
 def deliveries(session: Session, settings: Settings, now: datetime) -> Iterator[Metric]:

@@ -20,6 +20,7 @@ from dicom_node.failures import acknowledge
 from dicom_node.lifecycle import advance, note
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.models import Heartbeat, Series
+from dicom_node.operator import retry
 from dicom_node.peers import DicomDestination, MllpDestination, Tls
 from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
 
@@ -76,8 +77,8 @@ def test_what_waits_is_counted_with_the_age_of_the_oldest(scraper: Scraper, sess
     with sessions.begin() as session:
         add_study(session)
         add_study(session, state=StudyState.COMPLETE, last_received_at=NOON + timedelta(seconds=30))
-        add_job(session, created_at=NOON)
-        add_job(session, created_at=NOON + timedelta(seconds=90))
+        add_job(session, due_at=NOON)
+        add_job(session, due_at=NOON + timedelta(seconds=90))
         add_job(session, state=JobState.FAILED)
         add_job(session, state=JobState.DONE)
         add_delivery(session, created_at=NOON + timedelta(seconds=70))
@@ -100,6 +101,16 @@ def test_what_waits_is_counted_with_the_age_of_the_oldest(scraper: Scraper, sess
         ("old-pacs", "sr", "pending"): 1,
     }
     assert scraper["waits_for_person"] == {("job",): 1, ("delivery",): 1, ("commitment",): 0, ("pull",): 0}
+
+
+def test_a_study_that_is_tried_again_has_waited_since_then(scraper: Scraper, sessions: Sessions) -> None:
+    """Workers are scaled by it: a study of last week that somebody retries is no week's backlog."""
+    with sessions.begin() as session:
+        job = add_job(session, state=JobState.FAILED, created_at=NOON - timedelta(days=7))
+        retry(session, job.study_id, NOON)
+        add_job(session, due_at=NOON + timedelta(minutes=5))
+    scraper.clock.forward(60)
+    assert scraper["oldest_queued_job_seconds"] == {(): 60}
 
 
 def test_a_failure_that_a_person_has_seen_waits_for_nobody(scraper: Scraper, sessions: Sessions) -> None:
