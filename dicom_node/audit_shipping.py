@@ -6,13 +6,14 @@ Whatever dies at whatever moment, each message arrives, in order; after a crash 
 import time
 from collections.abc import Callable
 from dataclasses import astuple
+from datetime import datetime
 
 from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import Session, col
 
 from dicom_node import logs
 from dicom_node.audit_files import Place, read_on
-from dicom_node.audit_syslog import send
+from dicom_node.audit_syslog import send, written_at
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -64,8 +65,7 @@ class AuditShipping:
 
     def _place(self) -> Place:
         with self._sessions() as session:
-            row = session.get(Shipped, STREAM)
-        return Place(row.file, row.inode, row.position) if row else Place()
+            return _place(session)
 
     def _move(self, place: Place, after: Place) -> None:
         """Unless somebody else was first: then the place is read anew."""
@@ -88,6 +88,23 @@ class AuditShipping:
         if has_sent and self._is_away:
             _log.info("audit_sent_again")
             self._is_away = False
+
+
+def waiting_s(session: Session, settings: Settings, now: datetime) -> float:
+    """Age of the oldest message that the collector does not have; 0: it has all, or there is none to have them.
+
+    Raises OSError.
+    """
+    if settings.audit_syslog is None:
+        return 0.0
+    messages, _ = read_on(settings.audit_dir, _place(session), now)
+    oldest = next((at for at in map(written_at, messages) if at is not None), now)
+    return max(0.0, (now - oldest).total_seconds())
+
+
+def _place(session: Session) -> Place:
+    row = session.get(Shipped, STREAM)
+    return Place(row.file, row.inode, row.position) if row else Place()
 
 
 def _row(place: Place) -> Shipped:

@@ -4,6 +4,7 @@ import re
 import socket
 from codecs import BOM_UTF8
 from collections.abc import Iterable
+from datetime import datetime
 
 from dicom_node.peers import AuditSyslog
 from dicom_node.tls import client_context
@@ -15,6 +16,15 @@ _NIL = "-"  # RFC 5424 6
 _TIME = re.compile(rb'EventDateTime="([^"]{1,64})"')
 _UNFIT = re.compile(r"[^!-~]")  # RFC 5424 6: PRINTUSASCII
 _TIMEOUT_S = 10.0
+
+
+def written_at(message: bytes) -> datetime | None:
+    """None for what is no audit message."""
+    found = _TIME.search(message)
+    try:
+        return datetime.fromisoformat(found.group(1).decode("ascii", "replace")) if found else None
+    except ValueError:
+        return None
 
 
 def frame(message: bytes, host_name: str) -> bytes:

@@ -224,7 +224,10 @@ class Alarms(_Frozen):
         default=("mon", "tue", "wed", "thu", "fri"), min_length=1, description="Days of the week with working hours."
     )
     backlog_s: float = Field(
-        default=900.0, gt=0, description="A study waits for a worker, or a draft for a destination, for so long."
+        default=900.0,
+        gt=0,
+        description="So long waits a study for a worker, a draft for a destination or an audit message for its "
+        "collector.",
     )
     free_bytes: int = Field(default=5_000_000_000, ge=0, description="Less of the disk is free.")
 

@@ -37,4 +37,5 @@ class NodeCollector(Collector):
             yield from waiting.jobs(session, now)
             yield from waiting.deliveries(session, self._settings, now)
             yield from waiting.failures(session, now)
+            yield from waiting.audit(session, self._settings, now)
             yield from self._throughput.look(session, now)

@@ -1,6 +1,7 @@
 """Metrics of what has not ended: few rows, which the indexes of their states find."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import sqlalchemy
@@ -8,6 +9,7 @@ from prometheus_client import Metric
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, SQLModel, col, func, select
 
+from dicom_node.audit_shipping import waiting_s
 from dicom_node.config import Settings
 from dicom_node.failures import failed_without_study, needs_person
 from dicom_node.metrics.families import gauge
@@ -60,6 +62,17 @@ def _open_deliveries(session: Session) -> list[tuple[tuple[str, str, str], int, 
     counted = sqlalchemy.select(*keys, func.count(), func.min(col(Delivery.created_at)))
     found = session.execute(counted.where(col(Delivery.state).in_(_DELIVERIES)).group_by(*keys))
     return [((name, kind, state), count, created_at) for name, kind, state, count, created_at in found]
+
+
+def audit(session: Session, settings: Settings, now: datetime) -> Iterator[Metric]:
+    """Nothing is said where no collector is named, or while the trail cannot be read."""
+    if settings.audit_syslog is None:
+        return
+    with suppress(OSError):
+        age_s = waiting_s(session, settings, now)
+        yield gauge(
+            "audit_waiting_seconds", "Age of the oldest message for the collector; 0: none waits.", (), [((), age_s)]
+        )
 
 
 def failures(session: Session, now: datetime) -> Iterator[Metric]:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, func, select
 
+from dicom_node.audit_shipping import waiting_s
 from dicom_node.config import Settings
 from dicom_node.failures import failed_without_study, needs_person
 from dicom_node.health import absent, conditions
@@ -45,6 +47,7 @@ def look(session: Session, settings: Settings, now: datetime) -> Iterator[Findin
     yield from _failures_without_study(session)
     yield from _silence(session, settings, now)
     yield _backlog(session, settings, now)
+    yield from _audit(session, settings, now)
     yield from _roles(session, settings, now)
 
 
@@ -98,6 +101,15 @@ def _backlog(session: Session, settings: Settings, now: datetime) -> Finding:
     is_over = age_s < limit_s * _MUCH_BETTER
     words = "Nothing waits for long." if is_over else f"Drafts wait for {waits_for} for {age_s / 60:.0f} minutes."
     return Finding("backlog", "backlog", age_s > limit_s, is_over, words)
+
+
+def _audit(session: Session, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Nothing while the trail cannot be read: nobody knows then."""
+    with suppress(OSError):
+        age_s, limit_s = waiting_s(session, settings, now), settings.alarms.backlog_s
+        is_over = age_s < limit_s * _MUCH_BETTER
+        words = "All are sent." if is_over else f"Audit messages wait for their collector for {age_s / 60:.0f} minutes."
+        yield Finding("audit", "backlog", age_s > limit_s, is_over, words)
 
 
 def _oldest_job(session: Session, now: datetime) -> datetime | None:

@@ -24,7 +24,7 @@ from waiting import wait_until
 from dicom_node.audit import AuditTrail
 from dicom_node.audit_files import Place, read_on
 from dicom_node.audit_messages import LOGIN, Person, Process, user_authentication
-from dicom_node.audit_shipping import AuditShipping
+from dicom_node.audit_shipping import AuditShipping, waiting_s
 from dicom_node.audit_syslog import frame, send
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
@@ -200,7 +200,7 @@ def test_what_was_written_while_the_collector_was_away_arrives_once_and_in_order
 
 SHIP = """
 import threading
-from dicom_node.audit_shipping import AuditShipping
+from dicom_node.audit_shipping import AuditShipping, waiting_s
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_database
@@ -241,6 +241,23 @@ def test_every_message_arrives_in_order_whoever_is_killed(
     first = {number: came.index(number) for number in sorted(set(came))}
     assert list(first) == list(range(written))  # at least once
     assert list(first.values()) == sorted(first.values())  # in order
+
+
+def test_what_waits_for_the_collector_is_as_old_as_its_oldest_message(
+    settings: Settings, sqlite_sessions: Sessions, tmp_path: Path
+) -> None:
+    later = NOON + timedelta(hours=2)
+    with careless(tmp_path, lambda secured: secured.unwrap()) as collector:
+        settings = settings.model_copy(update={"audit_syslog": collector})
+        write(settings.audit_dir, range(3))
+        with sqlite_sessions() as session:
+            assert waiting_s(session, settings, later) == 7_200
+            assert waiting_s(session, settings.model_copy(update={"audit_syslog": None}), later) == 0
+        with sqlite_sessions.begin() as session:
+            _, after = read_on(settings.audit_dir, Place(), later)
+            session.add(Shipped(stream="audit", file=after.file, inode=after.inode, position=after.offset))
+        with sqlite_sessions() as session:
+            assert waiting_s(session, settings, later) == 0
 
 
 # To collectors that do not do as they should

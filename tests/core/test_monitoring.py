@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.metrics.collector import NodeCollector
+from dicom_node.peers import AuditSyslog, Tls
 from dicom_node.roles import ROLES
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,9 @@ def expressions() -> list[str]:
 
 def test_rules_and_dashboard_ask_for_what_the_node_tells(settings: Settings, sqlite_sessions: Sessions) -> None:
     settings.instances_dir.mkdir()
-    settings = settings.model_copy(update={"rules_file": settings.data_dir / "rules.yaml"})
+    tls = Tls(certificate=Path("node.pem"), key=Path("node.key"), ca=Path("ca.pem"))
+    more = {"rules_file": settings.data_dir / "rules.yaml", "audit_syslog": AuditSyslog(host="collector", tls=tls)}
+    settings = settings.model_copy(update=more)
     asked = {name for expression in expressions() for name in re.findall(r"dicom_node_\w+", expression)}
     assert asked - names_told(settings, sqlite_sessions) == set()
 

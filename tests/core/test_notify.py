@@ -18,6 +18,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from waiting import LONG_S, free_port, in_threads
 
+from dicom_node.audit_messages import LOGIN, Person, Process, user_authentication
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.failures import acknowledge
@@ -27,6 +28,7 @@ from dicom_node.notify import channel, conditions
 from dicom_node.notify.conditions import Finding
 from dicom_node.notify.telling import NoticeTeller, telling
 from dicom_node.notify.working_time import working_s
+from dicom_node.peers import AuditSyslog, Tls
 from dicom_node.roles import roles_of
 from dicom_node.states import CommitmentState, PullState
 
@@ -322,6 +324,22 @@ def test_an_image_of_a_clock_that_was_ahead_ends_no_silence(settings: Settings, 
         add_study(session, last_received_at=MONDAY)
         add_study(session, last_received_at=MONDAY + timedelta(days=365))
     assert finding(sessions, settings, "silence", MONDAY + timedelta(hours=4)).is_raised
+
+
+@pytest.mark.parametrize(("minutes", "is_raised", "is_over"), [(7, False, True), (14, False, False), (16, True, False)])
+def test_an_audit_trail_that_its_collector_does_not_take_is_told_as_a_backlog(
+    minutes: int, is_raised: bool, is_over: bool, settings: Settings, sessions: Sessions
+) -> None:
+    tls = Tls(certificate=Path("node.pem"), key=Path("node.key"), ca=Path("ca.pem"))
+    shipped = settings.model_copy(update={"audit_syslog": AuditSyslog(host="collector", tls=tls)})
+    login = user_authentication(Process("CXRNODE", 17), MONDAY, Person("CANARY", "10.1.2.3"), LOGIN)
+    settings.audit_dir.mkdir()
+    (settings.audit_dir / f"audit-{MONDAY:%Y-%m-%d}.log").write_text(f"{login}\n")
+    now = MONDAY + timedelta(minutes=minutes)
+    found = finding(sessions, shipped, "audit", now)
+    assert (found.kind, found.is_raised, found.is_over) == ("backlog", is_raised, is_over)
+    assert "CANARY" not in found.words
+    assert finding(sessions, settings, "audit", now).is_over  # without a collector
 
 
 def test_before_the_first_image_there_is_no_silence(settings: Settings, sqlite_sessions: Sessions) -> None:
