@@ -315,6 +315,7 @@ class Settings(BaseSettings):
         named = {pacs.name: pacs.tls for pacs in self.pacs}
         named |= {ris.name: ris.tls for ris in self.ris}
         named |= {f"source {source.name}": source.tls for source in self.sources}
+        named |= {f"peer {name}": peer.listens_at.tls for name, peer in self.peers.items() if peer.listens_at}
         named |= {"audit_syslog": self.audit_syslog.tls if self.audit_syslog else None}
         return {name: tls for name, tls in named.items() if tls is not None}
 

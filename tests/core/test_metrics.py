@@ -21,7 +21,7 @@ from dicom_node.lifecycle import advance, note
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.models import Heartbeat, Series
 from dicom_node.operator import retry
-from dicom_node.peers import DicomDestination, MllpDestination, Tls
+from dicom_node.peers import DicomDestination, MllpDestination, Peer, PeerAddress, Tls
 from dicom_node.states import CommitmentState, DeliveryState, JobState, PullState, StudyState
 
 SETTLED_S = 60.0
@@ -217,6 +217,14 @@ def test_days_of_certificates_are_told_where_they_can_be_read(
     pacs = PACS.model_copy(update={"tls": gone})
     scraper = Scraper(settings.model_copy(update={"tls": tls, "pacs": (pacs,)}), sqlite_sessions)
     assert scraper["certificate_days_left"].keys() == {("tls",)}
+
+
+def test_the_certificate_that_is_shown_to_who_asked_for_commitment_is_one_of_them(
+    settings: Settings, sqlite_sessions: Sessions, tmp_path: Path
+) -> None:
+    peer = Peer(listens_at=PeerAddress(host="10.1.0.7", tls=Authority(tmp_path).issue("node")))
+    scraper = Scraper(settings.model_copy(update={"peers": {"CR1": peer}}), sqlite_sessions)
+    assert scraper["certificate_days_left"].keys() == {("peer CR1",)}
 
 
 def test_a_bad_file_of_rules_is_told_and_none_is_neither_good_nor_bad(
