@@ -209,7 +209,8 @@ class Channel(_Frozen):
     on: tuple[Literal["failure", "silence", "backlog", "disk", "role"], ...] = Field(
         default=("failure", "silence", "backlog", "disk", "role"),
         min_length=1,
-        description="What it is told of; `role`: a part of the node that does not run, or is not well.",
+        description="What it is told of; `role`: a part of the node that does not run, is not well, or whose "
+        "certificate ends.",
     )
 
 

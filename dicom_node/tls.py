@@ -8,12 +8,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from dicom_node import logs
-from dicom_node.certificates import expires_at
+from dicom_node.certificates import WARN_BEFORE, expires_at
 from dicom_node.clock import Clock, utc_now
 from dicom_node.errors import Permanent
 from dicom_node.peers import HttpTls, Tls
@@ -24,7 +23,6 @@ _CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 _LOOK_EVERY_S = 1.0
 _RENEW_AFTER_S = 86_400.0  # RFC 9325 3.4: the keys of session tickets, which a context makes, are not to live long
 _TRY_AGAIN_AFTER_S = 60.0  # what cannot be read now may be later: a disk that is away, too many open files
-_WARN_BEFORE = timedelta(days=14)
 
 Files = TypeVar("Files", bound=HttpTls)
 _Stamp = tuple[int, int, int]
@@ -118,7 +116,7 @@ class RenewingContext(Generic[Files]):
         self._seen = self._stamps()  # before they are read: what changes meanwhile is read again
         context, left = self._make(self._tls), expires_at(self._tls.certificate) - self._clock()
         self._context, self._is_stale = context, False
-        say = _log.warning if left < _WARN_BEFORE else _log.info
+        say = _log.warning if left < WARN_BEFORE else _log.info
         say("certificate_loaded", due_in_s=int(left.total_seconds()))
 
     def _stamps(self) -> list[_Stamp | None]:

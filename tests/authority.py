@@ -35,14 +35,15 @@ class Authority:
         self._openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
         return Tls(certificate=self.folder / f"{name}.pem", key=self.folder / f"{name}.key", ca=self.certificate)
 
-    def revocations(self, *revoked: Tls) -> str:
-        """The CRL in PEM."""
+    def revocations(self, *revoked: Tls, hours: int = 24) -> str:
+        """The CRL in PEM. hours: until it is out of date; 0: it is since years."""
         (self.folder / "ca.cnf").write_text(_CONFIGURATION)
         (self.folder / "index.txt").touch()
         own = ("ca", "-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key")
         for each in revoked:
             self._openssl(*own, "-revoke", str(each.certificate))
-        self._openssl(*own, "-gencrl", "-out", "crl.pem")
+        long_ago = ("-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200102000000Z")
+        self._openssl(*own, "-gencrl", *(("-crlhours", str(hours)) if hours else long_ago), "-out", "crl.pem")
         return (self.folder / "crl.pem").read_text()
 
     def _openssl(self, *arguments: str) -> None:

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 
 from sqlalchemy.exc import DBAPIError
 
-from dicom_node.certificates import expires_at
+from dicom_node.certificates import WARN_BEFORE_CRL, crls_left, expires_at
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, opened, schema_revision
@@ -23,6 +23,7 @@ from dicom_node.heartbeat import SILENT_AFTER_S
 from dicom_node.tls import Files, client_context, http_context, named, server_context, words_of
 
 _WARN_BEFORE = timedelta(days=30)
+_HOUR = timedelta(hours=1)
 
 
 def check_folder(settings: Settings) -> Iterator[Diagnosis]:
@@ -117,9 +118,12 @@ def _certificate(setting: str, tls: Files, make: Callable[[Files], ssl.SSLContex
     try:
         make(tls)
         left = expires_at(tls.certificate) - utc_now()
+        crl_left = crls_left(tls.ca, utc_now()) if tls.ca else None
     except (OSError, ssl.SSLError) as error:
         words = f"{named(tls)} make no TLS: {words_of(error)}"
         return fault(what, words, "give PEM files that this user can read, a key that belongs to the certificate")
+    if crl_left is not None and crl_left < WARN_BEFORE_CRL:
+        return _crl(what, f"a CRL in {tls.ca}", crl_left)
     if left < timedelta(0):
         words = f"{tls.certificate} expired {(-left).days} days ago"
         return fault(what, words, "replace the file; no restart is needed")
@@ -127,3 +131,10 @@ def _certificate(setting: str, tls: Files, make: Callable[[Files], ssl.SSLContex
         words = f"{tls.certificate} expires in {left.days} days"
         return warning(what, words, "replace the file; no restart is needed")
     return ok(what, f"{tls.certificate} is good for {left.days} days")
+
+
+def _crl(what: str, named: str, left: timedelta) -> Diagnosis:
+    fix = "have its authority's new CRL put there; no restart is needed"
+    if left < timedelta(0):
+        return fault(what, f"{named} is out of date since {-left // _HOUR} hours: nobody is let in", fix)
+    return warning(what, f"{named} is out of date in {left // _HOUR} hours: then nobody is let in", fix)

@@ -3,13 +3,13 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from prometheus_client import Metric
 from prometheus_client.core import InfoMetricFamily
 from sqlmodel import Session
 
-from dicom_node.certificates import expires_at
+from dicom_node.certificates import crls_left, expires_at
 from dicom_node.config import Settings
 from dicom_node.database import SCHEMA_REVISION
 from dicom_node.errors import BadRules
@@ -19,7 +19,7 @@ from dicom_node.product import software_version
 from dicom_node.roles import roles_of
 from dicom_node.rules.rule_file import read_rules
 
-_DAY_S = 86_400
+_DAY = timedelta(days=1)
 
 
 def build() -> Iterator[Metric]:
@@ -38,11 +38,15 @@ def disk(settings: Settings) -> Iterator[Metric]:
 
 def certificates(settings: Settings, now: datetime) -> Iterator[Metric]:
     """Of those that this role can read."""
-    days = []
+    days, crl_days = [], []
     for used_by, tls in settings.all_tls.items():
         with suppress(OSError):
-            days.append(((used_by,), (expires_at(tls.certificate) - now).total_seconds() / _DAY_S))
+            days.append(((used_by,), (expires_at(tls.certificate) - now) / _DAY))
+        with suppress(OSError):
+            left = crls_left(tls.ca, now) if tls.ca else None
+            crl_days += [((used_by,), left / _DAY)] if left is not None else []
     yield gauge("certificate_days_left", "Until a certificate of this node ends.", ("used_by",), days)
+    yield gauge("crl_days_left", "Until a CRL is out of date, and nobody is let in.", ("used_by",), crl_days)
 
 
 def rules(settings: Settings) -> Iterator[Metric]:

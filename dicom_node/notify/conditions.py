@@ -4,13 +4,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, func, select
 
 from dicom_node.audit_shipping import waiting_s
+from dicom_node.certificates import WARN_BEFORE, WARN_BEFORE_CRL, crls_left, expires_at
 from dicom_node.config import Settings
 from dicom_node.failures import failed_without_study, needs_person
 from dicom_node.health import absent, conditions
@@ -22,6 +23,7 @@ from dicom_node.states import DeliveryState, JobState
 _MUCH_BETTER = 0.5  # a backlog is over when half of it is
 _A_LITTLE_MORE = 1.1  # of the free disk: or a log file would raise it and clear it
 _HOUR_S = 3_600.0
+_DAY = timedelta(days=1)
 _WITHOUT_STUDY: tuple[tuple[type[Commitment] | type[Pull], str], ...] = (
     (Pull, "studies were not pulled: `dicom-node pull NAME` says why."),
     (Commitment, "results of storage commitment were not told: `dicom-node commitments` says why."),
@@ -49,6 +51,7 @@ def look(session: Session, settings: Settings, now: datetime) -> Iterator[Findin
     yield _backlog(session, settings, now)
     yield from _audit(session, settings, now)
     yield from _roles(session, settings, now)
+    yield from _certificates(settings, now)
 
 
 def look_at_disk(settings: Settings) -> Iterator[Finding]:
@@ -137,3 +140,17 @@ def _roles(session: Session, settings: Settings, now: datetime) -> Iterator[Find
         is_well = any(each.is_well for each in own)
         words = f"{role}: well." if is_well else " ".join((*(each.words for each in own), *absent([role], own)))
         yield Finding(f"role {role}", "role", not is_well, is_well, words)
+
+
+def _certificates(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Of those that can be read; that others cannot be, the doctor says."""
+    for used_by, tls in settings.all_tls.items():
+        with suppress(OSError):
+            left = expires_at(tls.certificate) - now
+            words = f"The certificate of {used_by} ends in {left / _DAY:.1f} days."
+            yield Finding(f"certificate {used_by}", "role", left < WARN_BEFORE, left >= WARN_BEFORE, words)
+        with suppress(OSError):
+            left_of_crl = crls_left(tls.ca, now) if tls.ca else None
+            is_raised = left_of_crl is not None and left_of_crl < WARN_BEFORE_CRL
+            words = f"A CRL of {used_by} is out of date, or will be within 12 hours: then nobody is let in."
+            yield Finding(f"CRL {used_by}", "role", is_raised, not is_raised, words if is_raised else "It is new.")

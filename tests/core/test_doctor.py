@@ -89,6 +89,13 @@ def _certificate(tmp_path: Path, days: int = 30) -> Tls:
     return Authority(tmp_path / "certificates").issue("node", days=days)
 
 
+def _with_crl(tmp_path: Path, hours: int) -> Tls:
+    authority = Authority(tmp_path / "certificates")
+    tls = authority.issue("node")
+    authority.certificate.write_text(authority.certificate.read_text() + authority.revocations(hours=hours))
+    return tls
+
+
 def _mixed(tmp_path: Path) -> Tls:
     authority = Authority(tmp_path / "certificates")
     one, other = authority.issue("one"), authority.issue("other")
@@ -137,6 +144,12 @@ BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, st
         "certificate (http_tls)",
         "expired 1 days ago",
         "replace the file",
+    ),
+    "a CRL that is out of date": (
+        lambda s, tmp: {"tls": _with_crl(tmp, hours=0)},
+        "certificate (tls)",
+        "hours: nobody is let in",
+        "new CRL",
     ),
     "a database that is away": (
         lambda s, tmp: {"database_url": SecretStr("postgresql+psycopg://nobody@127.0.0.1:1/none")},

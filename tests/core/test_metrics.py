@@ -219,6 +219,17 @@ def test_days_of_certificates_are_told_where_they_can_be_read(
     assert scraper["certificate_days_left"].keys() == {("tls",)}
 
 
+def test_days_of_crls_are_told_where_there_are_any(
+    settings: Settings, sqlite_sessions: Sessions, tmp_path: Path
+) -> None:
+    authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other").issue("node")
+    tls = authority.issue("node")
+    authority.certificate.write_text(authority.certificate.read_text() + authority.revocations())
+    pacs = PACS.model_copy(update={"tls": other})
+    scraper = Scraper(settings.model_copy(update={"tls": tls, "pacs": (pacs,)}), sqlite_sessions)
+    assert scraper["crl_days_left"].keys() == {("tls",)}
+
+
 def test_the_certificate_that_is_shown_to_who_asked_for_commitment_is_one_of_them(
     settings: Settings, sqlite_sessions: Sessions, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from authority import Authority
 from doubles import NOON, FrozenClock
 from rows import add_commitment, add_delivery, add_job, add_pull, add_report, add_study
 from sqlalchemy import create_engine
@@ -340,6 +341,24 @@ def test_an_audit_trail_that_its_collector_does_not_take_is_told_as_a_backlog(
     assert (found.kind, found.is_raised, found.is_over) == ("backlog", is_raised, is_over)
     assert "CANARY" not in found.words
     assert finding(sessions, settings, "audit", now).is_over  # without a collector
+
+
+def test_a_certificate_and_a_crl_that_end_soon_are_told(
+    settings: Settings, sqlite_sessions: Sessions, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    tls = authority.issue("node", days=30)
+    authority.certificate.write_text(authority.certificate.read_text() + authority.revocations(hours=24))
+    secured, now = settings.model_copy(update={"tls": tls}), datetime.now(UTC)
+    for condition, last_good, first_bad in (
+        ("certificate tls", timedelta(days=15), timedelta(days=17)),
+        ("CRL tls", timedelta(hours=11), timedelta(hours=13)),
+    ):
+        good, bad = (finding(sqlite_sessions, secured, condition, now + each) for each in (last_good, first_bad))
+        assert (good.kind, good.is_raised, good.is_over) == ("role", False, True)
+        assert (bad.kind, bad.is_raised, bad.is_over) == ("role", True, False)
+    bad = finding(sqlite_sessions, secured, "certificate tls", now + timedelta(days=28))
+    assert bad.words in ("The certificate of tls ends in 2.0 days.", "The certificate of tls ends in 1.9 days.")
 
 
 def test_before_the_first_image_there_is_no_silence(settings: Settings, sqlite_sessions: Sessions) -> None:

@@ -17,7 +17,7 @@ from doubles import FrozenClock
 from foreign import require_peer, running
 from waiting import LONG_S, free_port, wait_until
 
-from dicom_node.certificates import expires_at
+from dicom_node.certificates import crls_left, expires_at
 from dicom_node.errors import Permanent
 from dicom_node.peers import Tls
 from dicom_node.tls import RenewingContext, client_context, server_context, words_of
@@ -91,6 +91,20 @@ def test_what_is_no_certificate_has_no_end(content: str, tmp_path: Path) -> None
     (tmp_path / "broken.pem").write_text(content)
     with pytest.raises(OSError, match=r"no certificate in broken\.pem"):
         expires_at(tmp_path / "broken.pem")
+
+
+def test_the_end_of_crls_is_that_of_the_authority_whose_newest_ends_first(tmp_path: Path) -> None:
+    one, other, now = Authority(tmp_path / "1", "One"), Authority(tmp_path / "2", "Other"), datetime.now(UTC)
+    pem = tmp_path / "ca.pem"
+    pem.write_text(one.certificate.read_text())
+    assert crls_left(pem, now) is None
+    pem.write_text(one.revocations(hours=0) + one.revocations(hours=48) + other.revocations(hours=24))
+    left = crls_left(pem, now)
+    assert left is not None
+    assert abs(left - timedelta(hours=24)) < timedelta(minutes=5)
+    pem.write_text("-----BEGIN X509 CRL-----\nMA==\n-----END X509 CRL-----")
+    with pytest.raises(OSError, match=r"a CRL that is none in ca\.pem"):
+        crls_left(pem, now)
 
 
 def test_a_replaced_certificate_is_used_from_the_next_look_on(own: Tls, issued: dict[str, Tls]) -> None:
