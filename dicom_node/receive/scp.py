@@ -188,7 +188,7 @@ def _make_ae(settings: Settings) -> AE:
     ae.maximum_pdu_size = settings.max_pdu_bytes
     ae.acse_timeout = ACSE_TIMEOUT_S
     ae.dimse_timeout = ae.network_timeout = settings.network_timeout_s
-    ae.add_supported_context(VERIFICATION)
+    ae.add_supported_context(VERIFICATION, UNCOMPRESSED)
     # Both roles: who asks us is the SCU, who answers what we asked is the SCP (PS3.4 J.3.3.1.3).
     ae.add_supported_context(STORAGE_COMMITMENT, UNCOMPRESSED, scu_role=True, scp_role=True)
     for sop_class in hint_sop_classes(settings.completeness):

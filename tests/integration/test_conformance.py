@@ -14,6 +14,7 @@ from pydicom import dcmread
 from report_samples import LABELS, make_document
 from typer.testing import CliRunner
 
+from dicom_node import audit_messages
 from dicom_node.cli import app
 from dicom_node.config import Settings
 from dicom_node.peers import MllpDestination
@@ -101,6 +102,14 @@ def test_every_status_of_a_service_has_words(module: ModuleType, words: Mapping[
 
 def test_every_error_condition_has_words() -> None:
     assert {condition for _, condition, _ in acknowledgement.REFUSALS} == set(acknowledgement.CONDITIONS)
+
+
+def test_every_event_of_the_audit_trail_is_told() -> None:
+    codes = {
+        each[:2] for each in vars(audit_messages).values() if isinstance(each, tuple) and each[1:2] != ("RFC-3881",)
+    }
+    events = {code for code, scheme in codes if scheme != "DCM" or code < "110150"}  # from there on: roles, identifiers
+    assert {code for code in events if f" {code}" not in DEPLOYED} == set()
 
 
 # Objects and messages

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from doubles import FrozenClock
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from raw_peer import ACCEPTED, DX, ECHO_CLASS, EXPLICIT, RELEASE, RawPeer, item, pdu
 from waiting import wait_until
 
@@ -21,7 +21,9 @@ from dicom_node.storage import InstanceStore
 WORKLIST, STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.31", "1.2.840.10008.5.1.4.1.2.2.1"
 PRIVATE, OF_TOMORROW = "1.2.276.0.7230010.3.1.0.1", "1.2.840.10008.5.1.4.1.1.999.1"
 RETIRED_STORAGE = "1.2.840.10008.5.1.4.1.1.6"
-ACCEPTANCE, NO_SUCH_SERVICE = 0, 3  # PS3.8 table 9-18
+# PS3.4 GG.3: hanging protocol, color palette, implant template, defined procedure protocol, inventory
+WITHOUT_PATIENT = [f"1.2.840.10008.5.1.4.{end}" for end in ("38.1", "39.1", "43.1", "1.1.200.1", "1.1.201.1")]
+ACCEPTANCE, NO_SUCH_SERVICE, NO_SUCH_SYNTAX = 0, 3, 4  # PS3.8 table 9-18
 AS_SCP, AS_SCU, AS_BOTH = (0, 1), (1, 0), (1, 1)
 
 
@@ -34,11 +36,13 @@ def port(request: pytest.FixtureRequest, settings: Settings, sqlite_sessions: Se
     wait_until(lambda: not server.active_associations, "all associations end")
 
 
-def negotiated(port: int, *classes: str, roles: dict[str, tuple[int, int]] | None = None) -> list[tuple[int, bytes]]:
+def negotiated(
+    port: int, *classes: str, roles: dict[str, tuple[int, int]] | None = None, syntax: str = EXPLICIT
+) -> list[tuple[int, bytes]]:
     """The items of the A-ASSOCIATE-AC, those of its user information after the others."""
     items = item(0x10, b"1.2.840.10008.3.1.1.1")
     for number, abstract in enumerate(classes):
-        context = bytes([2 * number + 1, 0, 0, 0]) + item(0x30, abstract.encode()) + item(0x40, EXPLICIT.encode())
+        context = bytes([2 * number + 1, 0, 0, 0]) + item(0x30, abstract.encode()) + item(0x40, syntax.encode())
         items += item(0x20, context)
     user = item(0x51, struct.pack(">I", 16_384)) + item(0x52, b"2.25.1")
     for abstract, (scu, scp_role) in (roles or {}).items():
@@ -65,6 +69,26 @@ def test_only_storage_and_our_own_services_are_accepted(port: int) -> None:
     results = {content[0]: content[2] for kind, content in negotiated(port, *classes) if kind == 0x21}
     expected = [NO_SUCH_SERVICE if each in (WORKLIST, STUDY_ROOT_FIND) else ACCEPTANCE for each in classes]
     assert [results[2 * number + 1] for number in range(len(classes))] == expected
+
+
+@pytest.mark.parametrize(
+    ("syntax", "result"),
+    [
+        (ImplicitVRLittleEndian, ACCEPTANCE),
+        (EXPLICIT, ACCEPTANCE),
+        (ExplicitVRBigEndian, NO_SUCH_SYNTAX),
+        (DeflatedExplicitVRLittleEndian, NO_SUCH_SYNTAX),
+    ],
+)
+def test_an_echo_is_taken_in_what_the_conformance_statement_says(port: int, syntax: str, result: int) -> None:
+    (context,) = (content for kind, content in negotiated(port, ECHO_CLASS, syntax=syntax) if kind == 0x21)
+    assert context[2] == result
+
+
+def test_objects_without_a_patient_are_refused_before_they_are_sent(port: int) -> None:
+    """They belong to no study; the conformance statement names them."""
+    results = [content[2] for kind, content in negotiated(port, *WITHOUT_PATIENT) if kind == 0x21]
+    assert results == [NO_SUCH_SERVICE] * len(WITHOUT_PATIENT)
 
 
 @pytest.mark.parametrize("role", [AS_SCP, AS_SCU, AS_BOTH], ids=["SCP", "SCU", "both"])
