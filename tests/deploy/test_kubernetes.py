@@ -204,6 +204,15 @@ def test_a_worker_of_a_site_with_gpus_has_one_card_and_the_model(site: list[Mani
     assert {"name": "models", "mountPath": "/models", "readOnly": True} in container["volumeMounts"]
 
 
+def test_who_sees_the_model_in_compose_sees_the_one_of_a_site_with_gpus(site: list[Manifest]) -> None:
+    """Else the doctor and the page say that the model for tests is the one that drafts."""
+    for role in ROLES:
+        container = container_of(site, role)
+        has_model = {"name": "models", "mountPath": "/models", "readOnly": True} in container["volumeMounts"]
+        assert has_model == ("/models" in mounts(role))
+        assert has_model == ("DICOM_NODE_MODEL_DIR" in {each["name"] for each in container["env"]})
+
+
 def test_workers_are_scaled_by_a_number_that_the_node_tells(
     site: list[Manifest], settings: Settings, sqlite_sessions: Sessions
 ) -> None:
