@@ -225,6 +225,7 @@ def test_workers_are_scaled_by_a_number_that_the_node_tells(
     asked = re.findall(r"dicom_node_\w+", trigger["metadata"]["query"])
     assert asked == ["dicom_node_oldest_queued_job_seconds"]
     assert set(asked) <= told
+    assert trigger["metadata"]["ignoreNullValues"] == "false"  # while the node tells nothing their number stays
     assert (scaled["scaleTargetRef"], scaled["minReplicaCount"]) == ({"name": "worker"}, 1)
     assert "replicas" not in one(site, "Deployment", "worker")["spec"]
 
