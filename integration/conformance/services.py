@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from pydicom.charset import python_encoding
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, AllTransferSyntaxes
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
@@ -22,6 +23,8 @@ from integration.conformance.products import PRODUCTS, Product, takers
 
 Row = tuple[str, ...]
 
+_CHARACTER_SETS = ("ISO_IR", "ISO 2022 IR", "GB")  # pydicom also knows misspellings
+
 _MOVES = {
     "study": states.STUDY_MOVES,
     "job": states.JOB_MOVES,
@@ -40,6 +43,7 @@ def service_facts(settings: Settings) -> Mapping[str, str]:
         "states": table(("row", "state", "may become"), _states()),
         "rejections": table(("result/source/reason", "when"), _rejections()),
         "normalized_transfer_syntaxes": _list(each.name for each in UNCOMPRESSED),
+        "read_character_sets": _list(each for each in python_encoding if each.startswith(_CHARACTER_SETS)),
         "decodable_transfer_syntaxes": table(("transfer syntax", "UID"), _decodable()),
         "radiograph_sop_classes": _bullets(sorted(RADIOGRAPH_SOP_CLASSES)),
         "get_storage_classes": str(len(storage_classes())),

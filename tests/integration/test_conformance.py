@@ -21,6 +21,7 @@ from dicom_node.peers import MllpDestination
 from dicom_node.receive import admission, commitment, commitment_answer, commitment_result, intake, listener, normalized
 from dicom_node.states import DeliveryKind
 from integration import acknowledgement
+from integration.charset import is_known, parse_terms
 from integration.conformance import configured
 from integration.conformance.markdown import binary, table, words_of
 from integration.conformance.products import PRODUCTS, Product
@@ -110,6 +111,12 @@ def test_every_event_of_the_audit_trail_is_told() -> None:
     }
     events = {code for code, scheme in codes if scheme != "DCM" or code < "110150"}  # from there on: roles, identifiers
     assert {code for code in events if f" {code}" not in DEPLOYED} == set()
+
+
+def test_every_character_set_that_is_stated_is_read() -> None:
+    stated = facts(Settings())["read_character_sets"].split(", ")
+    assert {"ISO_IR 192", "ISO_IR 100", "ISO 2022 IR 87", "GB18030"} <= set(stated)
+    assert all(is_known(parse_terms(each)) and parse_terms(each) == (each,) for each in stated)
 
 
 # Objects and messages
