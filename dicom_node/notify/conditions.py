@@ -147,7 +147,8 @@ def _certificates(settings: Settings, now: datetime) -> Iterator[Finding]:
     for used_by, tls in settings.all_tls.items():
         with suppress(OSError):
             left = expires_at(tls.certificate) - now
-            words = f"The certificate of {used_by} ends in {left / _DAY:.1f} days."
+            when = f"ends in {left / _DAY:.1f} days" if left > timedelta(0) else "has ended"
+            words = f"The certificate of {used_by} {when}."
             yield Finding(f"certificate {used_by}", "role", left < WARN_BEFORE, left >= WARN_BEFORE, words)
         with suppress(OSError):
             left_of_crl = crls_left(tls.ca, now) if tls.ca else None

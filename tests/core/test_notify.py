@@ -359,6 +359,8 @@ def test_a_certificate_and_a_crl_that_end_soon_are_told(
         assert (bad.kind, bad.is_raised, bad.is_over) == ("role", True, False)
     bad = finding(sqlite_sessions, secured, "certificate tls", now + timedelta(days=28))
     assert bad.words in ("The certificate of tls ends in 2.0 days.", "The certificate of tls ends in 1.9 days.")
+    ended = finding(sqlite_sessions, secured, "certificate tls", now + timedelta(days=31))
+    assert ended.words == "The certificate of tls has ended."
 
 
 def test_before_the_first_image_there_is_no_silence(settings: Settings, sqlite_sessions: Sessions) -> None:
