@@ -5,6 +5,7 @@ set -eu
 cd "${SECRETS:-/run/secrets}"
 for name in "$@"; do
   [ -s "$name" ] && continue
+  rm -f "$name.new" # of a start that was cut short: nobody may write it any more
   head -c 24 /dev/urandom | base64 | tr '+/' '-_' >"$name.new"
   chmod 0444 "$name.new" # PostgreSQL, Prometheus and Grafana read it as users of their own
   mv "$name.new" "$name"

@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from waiting import wait_until
 
@@ -29,6 +30,22 @@ def test_a_secret_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("the site's own")
     make_secrets(tmp_path, "one", "two")
     assert (tmp_path / "one").read_text() == "the site's own"
+
+
+def test_a_start_that_was_cut_short_is_not_the_end_of_all_starts() -> None:
+    """As the container's user, who may not write into a file without the right to do so, as root may."""
+    user = {"user": 10001} if os.getuid() == 0 else {}
+    with TemporaryDirectory() as folder:
+        left = Path(folder, "one.new")
+        left.touch()
+        left.chmod(0o444)
+        if user:
+            os.chown(folder, 10001, -1)
+            os.chown(left, 10001, -1)
+        script, environment = (DEPLOY / "make_secrets.sh").read_text(), {**os.environ, "SECRETS": folder}
+        subprocess.run(["sh", "-s", "one"], input=script, env=environment, text=True, check=True, cwd="/", **user)
+        assert [each.name for each in Path(folder).iterdir()] == ["one"]
+        assert len(Path(folder, "one").read_text().strip()) >= 32
 
 
 def test_who_watches_gets_a_copy_of_what_is_named_and_again_when_it_changes(tmp_path: Path) -> None:
