@@ -11,6 +11,7 @@ from enum import Enum, auto
 from itertools import product
 
 from dicom_node.flags import Span
+from dicom_node.sentences import find_sentences
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,6 @@ _NOT_WHOLLY = _any(r"\b(?:otherwise|except\w*|aside|apart|other than|but|elsewhe
 # Radiologists call lungs with a little atelectasis or an old nodule clear.
 _LUNG_FINDINGS = ("consolidation", "edema")
 
-_SENTENCE = re.compile(r"(?:[^.!?\n]|\.(?=\d))+")
 # Where what was said before no longer reaches.
 _CLAUSE_END = _any(
     r";|:|\bbut\b|\bhowever\b|\bal?though\b|\bthough\b|\bexcept\b|\bother than\b|\baside from\b|\bapart from\b"
@@ -139,22 +139,21 @@ def _excludes(absent: _Side, present: _Side) -> bool:
 
 
 def _mentions(text: str) -> Iterator[_Mention]:
-    for sentence in _SENTENCE.finditer(text):
-        yield from _clear_lungs(sentence)
+    for sentence in find_sentences(text):
+        yield from _clear_lungs(text, sentence)
         for finding, claim, words in _PARAPHRASES:
-            for match in words.finditer(text, *sentence.span()):
+            for match in words.finditer(text, *sentence):
                 yield _Mention(finding, claim, _Side.UNSAID, match.span())
-        for start, end in _clauses(text, sentence.span()):
+        for start, end in _clauses(text, sentence):
             yield from _clause_mentions(text, start, end)
 
 
-def _clear_lungs(sentence: re.Match[str]) -> Iterable[_Mention]:
+def _clear_lungs(text: str, sentence: Span) -> Iterable[_Mention]:
     """Clear lungs exclude what fills a lung, unless the sentence names an exception."""
-    match = _CLEAR_LUNGS.search(sentence.group())
-    if match and not _NOT_WHOLLY.search(sentence.group()):
+    match = _CLEAR_LUNGS.search(text, *sentence)
+    if match and not _NOT_WHOLLY.search(text, *sentence):
         side = _Side((match.group(1) or "").lower())
-        span = sentence.start() + match.start(), sentence.start() + match.end()
-        return [_Mention(finding, _Claim.ABSENT, side, span) for finding in _LUNG_FINDINGS]
+        return [_Mention(finding, _Claim.ABSENT, side, match.span()) for finding in _LUNG_FINDINGS]
     return []
 
 

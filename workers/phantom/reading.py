@@ -6,6 +6,7 @@ Reads sentence by sentence; what it does not know it passes over.
 import re
 from collections.abc import Iterator
 
+from dicom_node.sentences import find_sentences
 from workers.phantom.case import SIDELESS, Kind, Side
 
 Claim = tuple[Kind, Side | None]
@@ -29,8 +30,8 @@ _SIDE = re.compile(r"\b(right|left|bilateral|both)\b")
 
 def read_findings(text: str) -> frozenset[Claim]:
     """The kinds a text affirms, each with its sides; a sided kind without a side has None. Any text is allowed."""
-    sentences = re.split(r"\.(?:\s|$)|\n\n", " ".join(text.lower().split()))
-    clauses = [clause for sentence in sentences for clause in _CLAUSE_END.split(sentence)]
+    said = " ".join(text.lower().split())
+    clauses = [clause for start, end in find_sentences(said) for clause in _CLAUSE_END.split(said[start:end])]
     return frozenset(claim for clause in clauses for claim in _read_clause(clause))
 
 

@@ -12,6 +12,7 @@ from numpy.random import Generator
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from dicom_node.sentences import find_sentences
 from workers.llavarad.prompt import AFTER_IMAGE, BEFORE_IMAGE, WITH_INDICATION, WITHOUT_INDICATION
 from workers.llavarad.tiny_tokenizer import train_tokenizer
 from workers.llavarad.tokenizer import ChunkTokenizer
@@ -38,8 +39,8 @@ def facts_of(record: Record) -> tuple[str, ...]:
     """The record's own labels, else the sentences of its findings. At least one, and none without a word."""
     if record.labels is not None:
         return tuple(label for label in record.labels if label.strip()) or _NOTHING
-    sentences = (sentence.strip(" .") for sentence in record.findings.split(". "))
-    return tuple(f"{sentence}." for sentence in sentences if sentence.strip()) or _NOTHING
+    sentences = (record.findings[start:end] for start, end in find_sentences(record.findings))
+    return tuple(sentence for sentence in sentences if sentence.strip(" .")) or _NOTHING
 
 
 def _fill(tokenizer: ChunkTokenizer, facts: tuple[str, ...], length: int, random: Generator) -> list[int]:
