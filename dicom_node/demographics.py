@@ -8,9 +8,9 @@ from pydicom.dataset import Dataset
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Sessions
-from dicom_node.errors import InvalidHeader, Permanent
+from dicom_node.errors import Permanent
 from dicom_node.models import Instance, Series, Study
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import invalid_header
 from dicom_node.storage import InstanceStore
 
 _AT_ONCE = 50  # studies
@@ -39,14 +39,9 @@ class Demographics:
 
 def read_demographics(part10: Path) -> Demographics:
     """Raises InvalidHeader where the file cannot be read, OSError where the disk fails."""
-    silence_pydicom()
-    try:
+    with invalid_header():
         ds = dcmread(part10, specific_tags=["SpecificCharacterSet", *_KEYWORDS], stop_before_pixels=True)
         return Demographics(*(text_of(ds, keyword) for keyword in _KEYWORDS))
-    except PARSE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk failed, not the data
-        raise InvalidHeader(f"header cannot be parsed ({type(error).__name__}), expected DICOM Part 10") from error
 
 
 def shown_name(patient_name: str) -> str:

@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, RLELossless
 
 from dicom_node.errors import UndecodablePixels
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from dicom_node.rle_length import longest_segment
 from dicom_node.stream_size import StreamSize, read_size
 

@@ -9,9 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom_node.demographics import note_name, text_of
-from dicom_node.errors import InvalidHeader
 from dicom_node.models import Study
-from dicom_node.receive.header import PARSE_ERRORS, as_number, silence_pydicom
+from dicom_node.pydicom_faults import invalid_header
+from dicom_node.receive.header import as_number
 
 _REPLACEMENT = "\ufffd"  # pydicom's, for bytes that are not in their character set
 _REASONS = ("ReasonForTheRequestedProcedure", "ReasonForStudy")  # (0040,1002), and (0032,1030) of older senders
@@ -38,8 +38,7 @@ class StudyIdentity:
 
 def read_identity(part10: Path) -> StudyIdentity:
     """Raises InvalidHeader where the file cannot be read, OSError where the disk fails."""
-    silence_pydicom()
-    try:
+    with invalid_header():
         ds = dcmread(part10, specific_tags=["SpecificCharacterSet", *_KEYWORDS], stop_before_pixels=True)
         places = (ds, *_first_item(ds.get("RequestAttributesSequence")))
         return StudyIdentity(
@@ -49,10 +48,6 @@ def read_identity(part10: Path) -> StudyIdentity:
             reason_for_study=_first(reversed(places), *_REASONS),
             patient_name=text_of(ds, "PatientName"),
         )
-    except PARSE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk failed, not the data
-        raise InvalidHeader(f"header cannot be parsed ({type(error).__name__}), expected DICOM Part 10") from error
 
 
 def _first_item(value: object) -> tuple[Dataset, ...]:

@@ -12,7 +12,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
 from dicom_node.errors import InvalidHeader
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from workers.selection import Skipped, SkipReason
 
 _DIRECTIONS = re.compile(r"[LRAPHF]{1,3}\\[LRAPHF]{1,3}")  # of rows and of columns, PS3.3 C.7.6.1.1.1

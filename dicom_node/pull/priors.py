@@ -7,8 +7,8 @@ from pydicom import dcmread
 
 from dicom_node.errors import InvalidHeader, Permanent
 from dicom_node.pull.query import Answer, Ask, exact, is_study, text_of
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from dicom_node.receive.coded_words import CHEST_WORDS, RADIOGRAPHY_MODALITIES
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
 
 LONGEST_SEARCH_S = 600.0  # all its queries together
 _MOST_CANDIDATES = 20  # earlier studies whose series are asked for

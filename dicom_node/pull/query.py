@@ -16,7 +16,7 @@ from dicom_node import logs
 from dicom_node.errors import PeerBusy, PeerUnreachable, Permanent
 from dicom_node.peers import DicomSource
 from dicom_node.pull.association import STUDY_ROOT_FIND, limited, require_context
-from dicom_node.receive.header import silence_pydicom
+from dicom_node.pydicom_faults import silence_pydicom
 from dicom_node.uids import is_uid
 
 # PS3.4 C.4.1.1.4

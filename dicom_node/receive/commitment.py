@@ -17,7 +17,7 @@ from sqlmodel import Session, select
 from dicom_node import logs
 from dicom_node.lifecycle import advance, begin
 from dicom_node.models import Commitment
-from dicom_node.receive.header import silence_pydicom
+from dicom_node.pydicom_faults import silence_pydicom
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import requestor_of
 from dicom_node.receive.normalized import (

@@ -20,9 +20,9 @@ from dicom_node.database import Sessions
 from dicom_node.deliveries import study_of
 from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery
+from dicom_node.pydicom_faults import silence_pydicom
 from dicom_node.receive.commitment import INVALID_ARGUMENT_VALUE, WELL_KNOWN_INSTANCE, read_references, read_uid
 from dicom_node.receive.commitment_result import FAILURES_EXIST, REQUEST_SUCCESSFUL
-from dicom_node.receive.header import silence_pydicom
 from dicom_node.receive.normalized import (
     NO_SUCH_SOP_INSTANCE,
     PROCESSING_FAILURE,

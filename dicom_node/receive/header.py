@@ -5,11 +5,6 @@ patient's name, and depend on a character set that none of these elements needs.
 """
 
 import itertools
-import re
-import struct
-import warnings
-import zlib
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,12 +13,12 @@ from typing import BinaryIO, cast
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from dicom_node.errors import InvalidHeader, OutsideStudy
+from dicom_node.pydicom_faults import invalid_header
 from dicom_node.receive.coded_words import BODY_PART_OF_CODE, VIEW_OF_CODE
 from dicom_node.receive.cut_short import refuse_cut_short
 from dicom_node.receive.plain_elements import NotPlain, Readable, read_plain_elements
@@ -50,24 +45,6 @@ VIEW_CODE_SEQUENCE = BaseTag(0x00540220)
 # PS3.3 C.7.6.3 and C.7.6.24: Float, Double Float and integer Pixel Data
 PIXEL_DATA_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
-# What pydicom raises on data it cannot parse.
-PARSE_ERRORS = (
-    InvalidDicomError,
-    BytesLengthException,
-    struct.error,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-)
-
 _TEXTS = frozenset(
     {
         SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, PRESENTATION_INTENT_TYPE, MANUFACTURER, PATIENT_ID,
@@ -81,8 +58,6 @@ _LONGEST_VALUE_BYTES = 65_536  # a longer one is left unread: nothing here needs
 _MOST_ELEMENTS = 65_536  # at the top level; a real header has hundreds
 _MOST_READ_BYTES = 64 * 1024 * 1024  # of a header; what is skipped does not count
 _LONGEST_WORD = 64  # PS3.5 6.2, VR LO; also keeps a row small
-# PS3.5 9.1. Leading zeros in a component are forbidden there, but real senders write them.
-_PYDICOM = re.compile(r"pydicom(\..*)?$")
 
 
 @dataclass(frozen=True)
@@ -118,27 +93,12 @@ def read_header(part10: Readable) -> InstanceHeader:
     with suppress(NotPlain):
         return _header(_PlainSource(part10))
     part10.seek(start)
-    silence_pydicom()
-    return _parsed(lambda: _header(_PydicomSource(part10)))
+    return _read_by_pydicom(part10)
 
 
-def silence_pydicom() -> None:
-    """Drop pydicom's warnings, which may quote values, for the whole process.
-
-    A filter set once, because `warnings.catch_warnings` is not thread-safe.
-    """
-    wanted = ("ignore", None, Warning, _PYDICOM, 0)
-    if wanted not in warnings.filters:
-        warnings.filterwarnings("ignore", module=_PYDICOM.pattern)
-
-
-def _parsed(read: Callable[[], InstanceHeader]) -> InstanceHeader:
-    try:
-        return read()
-    except PARSE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk failed, not the data
-        raise InvalidHeader(f"data set cannot be parsed ({type(error).__name__}), expected DICOM Part 10") from error
+def _read_by_pydicom(part10: Readable) -> InstanceHeader:
+    with invalid_header("data set"):
+        return _header(_PydicomSource(part10))
 
 
 def _header(source: "_PlainSource | _PydicomSource") -> InstanceHeader:

@@ -16,7 +16,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import InvalidHeader, Permanent
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from dicom_node.receive.recognition import HEAD_BYTES, is_dicomdir
 
 LONGEST_MEMBER_BYTES = 4 * 1024**3  # no element is longer (PS3.5 7.1.1), and no radiograph comes near

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node import logs
 from dicom_node.errors import Permanent
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from dicom_node.uids import is_uid
 
 # PS3.7 annex C

@@ -18,7 +18,8 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from dicom_node.errors import InvalidHeader, Permanent
-from dicom_node.receive.header import PARSE_ERRORS, PIXEL_DATA_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID, silence_pydicom
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
+from dicom_node.receive.header import PIXEL_DATA_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID
 
 HEAD_BYTES = 64 * 1024  # of a file: holds all that is looked at here
 

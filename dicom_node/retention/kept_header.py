@@ -8,7 +8,7 @@ from pydicom.tag import BaseTag
 from sqlmodel import Session, select
 
 from dicom_node.models import Instance, Job, Report
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from dicom_node.storage import InstanceStore
 
 _OVERLAYS = 0x6000  # group; what comes from here on is pictures, and no report tells of it

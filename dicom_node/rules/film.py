@@ -9,8 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from dicom_node.errors import InvalidHeader
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import invalid_header
 
 _LONGEST_VALUE = 256  # characters; an LO has 64 (PS3.5 6.2), and senders write longer ones
 
@@ -64,16 +63,11 @@ def read_film(
 
 
 def _read(part10: Path) -> Dataset:
-    silence_pydicom()
     tags = ["SpecificCharacterSet", *_TEXTS.values(), *_CODES, _REQUESTS]
-    try:
+    with invalid_header():
         ds = dcmread(part10, specific_tags=tags, stop_before_pixels=True)
         ds.decode()  # pydicom parses late: here, where errors are looked for
         return ds
-    except PARSE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk failed, not the data
-        raise InvalidHeader(f"header cannot be parsed ({type(error).__name__}), expected DICOM Part 10") from error
 
 
 def _codes(ds: Dataset) -> Iterator[str]:

@@ -5,7 +5,7 @@ from io import BytesIO
 from pydicom import dcmread
 
 from dicom_node.models import Delivery
-from dicom_node.receive.header import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from dicom_node.states import MESSAGES
 
 

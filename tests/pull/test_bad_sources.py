@@ -29,7 +29,7 @@ from dicom_node.peers import DicomSource, PullRule, Tls
 from dicom_node.pull import query
 from dicom_node.pull.association import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, associated, limited
 from dicom_node.pull.query import Answer, find, text_of
-from dicom_node.receive.header import silence_pydicom
+from dicom_node.pydicom_faults import silence_pydicom
 from dicom_node.tls import server_context
 
 VERIFICATION = "1.2.840.10008.1.1"

@@ -27,9 +27,8 @@ def plain(part10: bytes) -> InstanceHeader | str | None:
 
 
 def by_pydicom(part10: bytes) -> InstanceHeader | str:
-    header.silence_pydicom()
     try:
-        return header._parsed(lambda: header._header(header._PydicomSource(BytesIO(part10))))
+        return header._read_by_pydicom(BytesIO(part10))
     except InvalidHeader as error:
         return f"{type(error).__name__}: {error}"
 
