@@ -10,11 +10,12 @@ import pwd
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from errno import ENOSPC
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 from dicom_node import logs
 from dicom_node.audit_messages import (
@@ -44,6 +45,8 @@ _MOST_WAITING = 1_000  # messages, 1 kB each
 _TELL_LOSS_EVERY_S = 60.0
 _THIS_MACHINE = "127.0.0.1"
 _LAST_WORDS_S = 5.0  # longest wait for a disk that hangs when the process ends
+
+_P = ParamSpec("_P")  # of a message, what it tells beside who tells it and when
 
 _log = logs.get("audit")
 
@@ -84,78 +87,68 @@ class AuditTrail:
         self._writer.start()
 
     def started(self) -> None:
-        now = self._clock()
-        self._put(now, application_activity(self._process, now, APPLICATION_START))
+        self._tell(application_activity, APPLICATION_START)
 
     def refused(self, address: str, calling_ae: str, why: str) -> None:
         """Somebody was turned away. calling_ae: empty if it was not said yet."""
-        now = self._clock()
-        self._put(now, security_alert(self._process, now, Sender(address, calling_ae), why))
+        self._tell(security_alert, Sender(address, calling_ae), why)
 
     def transferred(self, sender: Sender, transfer: Transfer) -> None:
         """All that came of a study on one association is kept."""
-        now = self._clock()
-        self._put(now, instances_transferred(self._process, now, sender, transfer))
+        self._tell(instances_transferred, sender, transfer)
 
     def fetched(self, sender: Sender, transfer: Transfer) -> None:
         """The same, on an association of this process."""
-        now = self._clock()
-        self._put(now, instances_transferred(self._process, now, sender, transfer, is_fetched=True))
+        self._tell(instances_transferred, sender, transfer, is_fetched=True)
 
     def imported(self, person: Person, transfer: Transfer) -> None:
         """A person had files read, and all that they hold of a study is kept."""
-        now = self._clock()
-        self._put(now, instances_imported(self._process, now, person, transfer))
+        self._tell(instances_imported, person, transfer)
 
     def authenticated(self, person: Person, kind: Code, failure: str = "") -> None:
         """A person logged in or out; with a failure, could not."""
-        now = self._clock()
-        self._put(now, user_authentication(self._process, now, person, kind, failure))
+        self._tell(user_authentication, person, kind, failure)
 
     def accessed(self, person: Person, study_instance_uid: str, patient_id: str, *, is_change: bool) -> None:
         """A person looked at a study, or did something to it."""
-        now = self._clock()
-        message = instances_accessed(self._process, now, person, study_instance_uid, patient_id, is_change=is_change)
-        self._put(now, message)
+        self._tell(instances_accessed, person, study_instance_uid, patient_id, is_change=is_change)
 
     def deleted(self, study_instance_uid: str, patient_id: str) -> None:
         """The images of a study were removed, because their time was up or for room."""
-        now = self._clock()
-        self._put(now, study_deleted(self._process, now, study_instance_uid, patient_id))
+        self._tell(study_deleted, study_instance_uid, patient_id)
 
     def exported(self, person: Person, study_instance_uid: str, patient_id: str) -> None:
         """A person had a study written into a folder."""
-        now = self._clock()
-        self._put(now, study_exported(self._process, now, person, study_instance_uid, patient_id))
+        self._tell(study_exported, person, study_instance_uid, patient_id)
 
     def searched(self, person: Person, words: str) -> None:
         """A person had studies listed. words: what was looked for; empty: nothing in particular."""
-        now = self._clock()
-        self._put(now, query(self._process, now, person, words))
+        self._tell(query, person, words)
 
     def changed_user(self, person: Person, user: str) -> None:
         """A person changed who may come in, or a password."""
-        now = self._clock()
-        self._put(now, user_changed(self._process, now, person, user))
+        self._tell(user_changed, person, user)
 
     def tested(self, person: Person, peer: str, failure: str = "") -> None:
         """A person had a peer asked whether it answers."""
-        now = self._clock()
-        self._put(now, peer_tested(self._process, now, person, peer, failure))
+        self._tell(peer_tested, person, peer, failure)
 
     def stopped(self) -> None:
         """The process ends. Returns when all messages are written, or the disk hangs; takes no more after that."""
-        now = self._clock()
-        self._put(now, application_activity(self._process, now, APPLICATION_STOP))
+        self._tell(application_activity, APPLICATION_STOP)
         try:
             self._waiting.put(None, timeout=_LAST_WORDS_S)
         except queue.Full:
             return
         self._writer.join(_LAST_WORDS_S)
 
-    def _put(self, at: datetime, message: str) -> None:
+    def _tell(
+        self, encode: Callable[Concatenate[Process, datetime, _P], str], *args: _P.args, **kwargs: _P.kwargs
+    ) -> None:
+        now = self._clock()
+        message = encode(self._process, now, *args, **kwargs)
         try:
-            self._waiting.put_nowait((at.date(), message))
+            self._waiting.put_nowait((now.date(), message))
         except queue.Full:
             self._count_lost("too many at once")
 

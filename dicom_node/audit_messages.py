@@ -120,8 +120,7 @@ def instances_accessed(
     _add_person(message, person)
     _add_process(message, process)
     _add_source(message, process)
-    _add_object(message, study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
-    _add_object(message, patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
+    _add_study(message, study_instance_uid, patient_id)
     return tostring(message, encoding="unicode")
 
 
@@ -130,8 +129,7 @@ def study_deleted(process: Process, at: datetime, study_instance_uid: str, patie
     message = _message(STUDY_DELETED, at, action=_DELETE)
     _add_participant(message, {"UserID": str(process.pid)}, is_requestor=True, role=None)
     _add_source(message, process)
-    _add_object(message, study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
-    _add_object(message, patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
+    _add_study(message, study_instance_uid, patient_id)
     return tostring(message, encoding="unicode")
 
 
@@ -142,8 +140,7 @@ def study_exported(process: Process, at: datetime, person: Person, study_instanc
     _add_process(message, process, role=SOURCE)
     _add_participant(message, {"UserID": "a folder"}, is_requestor=False, role=DESTINATION_MEDIA)
     _add_source(message, process)
-    _add_object(message, study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
-    _add_object(message, patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
+    _add_study(message, study_instance_uid, patient_id)
     return tostring(message, encoding="unicode")
 
 
@@ -205,12 +202,11 @@ def instances_imported(process: Process, at: datetime, person: Person, transfer:
 
 
 def _add_transfer(message: Element, transfer: Transfer, life_cycle: str) -> None:
-    study = _add_object(message, transfer.study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
+    study = _add_study(message, transfer.study_instance_uid, transfer.patient_id)
     study.set("ParticipantObjectDataLifeCycle", life_cycle)
     description = SubElement(study, "ParticipantObjectDescription")
     for sop_class_uid, count in transfer.instances.items():
         SubElement(description, "SOPClass", UID=_clean(sop_class_uid), NumberOfInstances=str(count))
-    _add_object(message, transfer.patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
 
 
 def _message(event: Code, at: datetime, *, action: str, kind: Code | None = None, failure: str = "") -> Element:
@@ -260,6 +256,13 @@ def _add_participant(message: Element, names: dict[str, str], *, is_requestor: b
 def _add_source(message: Element, process: Process) -> None:
     source = SubElement(message, "AuditSourceIdentification", AuditSourceID=process.ae_title)
     SubElement(source, "AuditSourceTypeCode", {"csd-code": _APPLICATION_SERVER})
+
+
+def _add_study(message: Element, study_instance_uid: str, patient_id: str) -> Element:
+    """The study's element, before the one of its patient."""
+    study = _add_object(message, study_instance_uid, STUDY_INSTANCE_UID, _SYSTEM_OBJECT, _REPORT)
+    _add_object(message, patient_id, PATIENT_NUMBER, _PERSON, _PATIENT)
+    return study
 
 
 def _add_object(message: Element, identifier: str, identified_by: Code, kind: str, role: str) -> Element:
