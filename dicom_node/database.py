@@ -66,6 +66,13 @@ def in_words(url: URL) -> str:
     return url.database or "" if url.drivername == "sqlite" else url.render_as_string()
 
 
+def open_current(settings: Settings) -> Engine:
+    """Open the database. Raises Permanent also where its schema is not this program's."""
+    engine = open_database(settings)
+    require_current_schema(engine)
+    return engine
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[Engine]:
     """The database while the block runs, for a command that ends."""
@@ -74,6 +81,14 @@ def opened(settings: Settings) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+@contextmanager
+def opened_current(settings: Settings) -> Iterator[Engine]:
+    """As `opened`, but raises Permanent where the schema is not this program's."""
+    with opened(settings) as engine:
+        require_current_schema(engine)
+        yield engine
 
 
 class Sessions(sessionmaker[Session]):

@@ -13,30 +13,26 @@ from rich.table import Table
 from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import opened_current
 from dicom_node.receive.importing import Fate, Summary, import_files
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.media import opened_media
 from dicom_node.receive.transfers import Transfers
-from dicom_node.storage import InstanceStore
 
 _MOST_NAMES = 3  # of the files refused for one reason; --json lists all
 
 
 def run(path: Path, settings: Settings, *, as_json: bool) -> int:
     """Import what is there, beside a node that runs or not. Returns the exit status: 1 if a file was refused."""
-    engine = open_database(settings)
-    require_current_schema(engine)
-    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    receiver, summary = Receiver(store, Sessions(engine), utc_now), Summary()
+    summary = Summary()
     with (
+        opened_current(settings) as engine,
         opened_media(path) as files,
         _audited(settings) as transfers,
-        closing(import_files(receiver, files, transfers)) as outcomes,
+        closing(import_files(Receiver.of(settings, engine, utc_now), files, transfers)) as outcomes,
     ):
         for outcome in track(outcomes, "Importing", len(files), console=Console(stderr=True)):
             summary.add(outcome)
-    engine.dispose()
     if as_json:
         print(json.dumps(_as_json(summary), indent=2))
     else:

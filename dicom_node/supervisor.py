@@ -9,7 +9,7 @@ from threading import Event
 
 from dicom_node import logs
 from dicom_node.config import Settings
-from dicom_node.database import make_folder, migrate, open_database
+from dicom_node.database import make_folder, migrate, opened
 from dicom_node.forks import LifeLine, fork
 from dicom_node.roles import ROLES, play, roles_of, stop_on_signals
 from dicom_node.sole import alone_on
@@ -79,9 +79,8 @@ def up(settings: Settings) -> int:
     folder = settings.data_dir.absolute()
     make_folder(folder)
     with alone_on(folder):
-        engine = open_database(settings)
-        migrate(engine)
-        engine.dispose()
+        with opened(settings) as engine:
+            migrate(engine)
         _keep_alive(settings, stop)
     return 0
 

@@ -10,7 +10,7 @@ from dicom_node.addresses import is_admitted
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_current
 from dicom_node.errors import Permanent
 from dicom_node.heartbeat import beating_loop
 from dicom_node.receive.refusals import Refusals
@@ -30,8 +30,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """The role: take messages until told to stop."""
     if settings.hl7_port is None:
         raise Permanent("hl7_port is not set: there is no port to listen at")
-    engine = open_database(settings)
-    require_current_schema(engine)
+    engine = open_current(settings)
     sessions = Sessions(engine)
     intake = MessageIntake(settings, sessions, utc_now)
     trail = AuditTrail(settings.audit_dir, settings.ae_title, utc_now)

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import AWAY, Sessions, open_database, require_current_schema
+from dicom_node.database import AWAY, Sessions, open_current
 from dicom_node.deliveries import none_on_its_way, study_of
 from dicom_node.errors import CaseClosed, NodeError, NothingToTell, Transient
 from dicom_node.heartbeat import Pulse, beating
@@ -44,8 +44,7 @@ _log = logs.get("relay")
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """The role: a thread for each of `turns`, so that a hanging PACS does not keep the RIS waiting."""
-    engine = open_database(settings)
-    require_current_schema(engine)
+    engine = open_current(settings)
     teller = Teller(Sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
     lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
     destinations = build_destinations(settings)

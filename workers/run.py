@@ -8,7 +8,7 @@ from functools import partial
 from dicom_node import logs
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_current
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Job
 from dicom_node.orphans import take_over
@@ -29,8 +29,7 @@ _log = logs.get("worker")
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Load the model, then take jobs until told to stop."""
-    engine = open_database(settings)
-    require_current_schema(engine)
+    engine = open_current(settings)
     require_terms(settings)
     _log.info("model_loading")
     writer = EngineProcess(

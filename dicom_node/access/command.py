@@ -19,9 +19,8 @@ from dicom_node.access.users import (
 )
 from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import utc_now
-from dicom_node.commands.terminal import AsJson, print_json, say, show
+from dicom_node.commands.terminal import AsJson, opened_rows, print_json, say, show
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, opened, require_current_schema
 from dicom_node.models import Access, User
 
 app = typer.Typer(no_args_is_help=True, help="Who may use the page.")
@@ -93,10 +92,8 @@ def _ask_password() -> str:
 @contextmanager
 def _session(settings: Settings) -> Iterator[Session]:
     """One transaction."""
-    with opened(settings) as engine:
-        require_current_schema(engine)
-        with Sessions(engine).begin() as session:
-            yield session
+    with opened_rows(settings) as sessions, sessions.begin() as session:
+        yield session
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import typer
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import AsJson, StudyNumber, opened_rows, print_json, say
 from dicom_node.config import Settings
-from dicom_node.database import opened, require_current_schema
+from dicom_node.database import opened, opened_current
 from dicom_node.errors import Permanent
 
 
@@ -63,8 +63,7 @@ def backup(folder: Annotated[Path, typer.Argument(help="New, or with earlier bac
     from dicom_node.backup.making import back_up
 
     settings = Settings()
-    with opened(settings) as engine:
-        require_current_schema(engine)
+    with opened_current(settings) as engine:
         made = back_up(settings, engine, folder, utc_now)
     say(f"Backed up {made.objects} objects of {settings.data_dir.absolute()}, {made.new} of them new in the folder.")
     if made.missing:

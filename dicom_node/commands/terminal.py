@@ -10,7 +10,7 @@ from rich.console import Console
 from sqlmodel import Session
 
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, opened, require_current_schema
+from dicom_node.database import Sessions, opened_current
 
 StudyNumber = Annotated[int, typer.Argument(help="The study's number in `dicom-node status`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
@@ -21,8 +21,7 @@ T = TypeVar("T")
 @contextmanager
 def opened_rows(settings: Settings) -> Iterator[Sessions]:
     """The database while the command runs. Raises Permanent where the schema is not this program's."""
-    with opened(settings) as engine:
-        require_current_schema(engine)
+    with opened_current(settings) as engine:
         yield Sessions(engine)
 
 

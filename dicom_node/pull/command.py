@@ -1,5 +1,7 @@
 """`dicom-node pull`: a study from a source, now; or what became of those asked for."""
 
+from contextlib import closing
+
 from rich.table import Table
 from sqlmodel import col, select
 
@@ -7,7 +9,7 @@ from dicom_node.audit import audited
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import print_json, say, show
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, opened_current
 from dicom_node.errors import NodeError, Permanent
 from dicom_node.models import Pull
 from dicom_node.orphans import take_over
@@ -16,36 +18,39 @@ from dicom_node.pull.puller import Puller
 from dicom_node.pull.query import FoundStudy, studies_by_accession, studies_by_uid
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.states import PullState
-from dicom_node.storage import InstanceStore
 
 
 def run(name: str, settings: Settings, *, accession: str, study: str, as_json: bool) -> int:
     """Pull what was named, or list what is not done. Returns the exit status: 1 if not all came."""
     source = _source(name, settings)
-    engine = open_database(settings)
-    require_current_schema(engine)
-    sessions = Sessions(engine)
-    if not accession and not study:
-        found = _open_pulls(sessions, source)
-        if as_json:
-            print_json(found)
-        else:
-            show(_table(found))
-        return 0
-    lock = take_over(engine, sessions, settings, utc_now(), Pull)
-    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    receiver = Receiver(store, sessions, utc_now)
-    with audited(settings, utc_now) as trail:
-        puller = Puller(source, settings, receiver, Intake(receiver), trail)
-        pulled = [_pull(puller, each) for each in _studies(puller, accession, study)]
+    with opened_current(settings) as engine:
+        receiver = Receiver.of(settings, engine, utc_now)
+        if not accession and not study:
+            _list(_open_pulls(receiver.sessions, source), as_json=as_json)
+            return 0
+        with (
+            closing(take_over(engine, receiver.sessions, settings, utc_now(), Pull)),
+            audited(settings, utc_now) as trail,
+        ):
+            puller = Puller(source, settings, receiver, Intake(receiver), trail)
+            pulled = [_pull(puller, each) for each in _studies(puller, accession, study)]
+    _tell(pulled, as_json=as_json)
+    return 0 if all(each["where"] == PullState.DONE for each in pulled) else 1
+
+
+def _list(found: list[dict[str, str]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        show(_table(found))
+
+
+def _tell(pulled: list[dict[str, str]], *, as_json: bool) -> None:
     if as_json:
         print_json(pulled)
-    else:
-        for each in pulled:
-            say(f"{each['study']}: {each['where']} ({each['why']})")
-    lock.close()
-    engine.dispose()
-    return 0 if all(each["where"] == PullState.DONE for each in pulled) else 1
+        return
+    for each in pulled:
+        say(f"{each['study']}: {each['where']} ({each['why']})")
 
 
 def _source(name: str, settings: Settings) -> DicomSource:

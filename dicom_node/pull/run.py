@@ -9,7 +9,7 @@ from dicom_node import logs
 from dicom_node.audit import audited
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import open_current
 from dicom_node.errors import Permanent, Transient
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Pull
@@ -17,7 +17,6 @@ from dicom_node.orphans import take_over
 from dicom_node.pull.puller import LONGEST_PULL_S, Puller
 from dicom_node.receive.intake import Intake, Receiver
 from dicom_node.rounds import together
-from dicom_node.storage import InstanceStore
 
 _TIMEOUTS_PER_ROUND = 20
 
@@ -26,15 +25,12 @@ _log = logs.get("puller")
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """The role: pull until told to stop."""
-    engine = open_database(settings)
-    require_current_schema(engine)
-    sessions = Sessions(engine)
-    lock = take_over(engine, sessions, settings, utc_now(), Pull)
-    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    receiver = Receiver(store, sessions, utc_now)
+    engine = open_current(settings)
+    receiver = Receiver.of(settings, engine, utc_now)
+    lock = take_over(engine, receiver.sessions, settings, utc_now(), Pull)
     _log.info("pulling", count=len(settings.sources))
     pulse = Pulse()
-    with audited(settings, utc_now) as trail, beating("puller", sessions, pulse):
+    with audited(settings, utc_now) as trail, beating("puller", receiver.sessions, pulse):
         pullers = [Puller(each, settings, receiver, Intake(receiver), trail, stop) for each in settings.sources]
         works = {f"pull-{each.source.name}": Rounds(each) for each in pullers}
         together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_longest_round_s(settings)))

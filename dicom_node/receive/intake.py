@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node import logs
 from dicom_node.clock import Clock
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import InvalidHeader, OutsideStudy, StorageFull
 from dicom_node.receive.announcement import Announcement
@@ -65,6 +67,11 @@ class Receiver:
     store: InstanceStore
     sessions: Sessions
     clock: Clock
+
+    @classmethod
+    def of(cls, settings: Settings, engine: Engine, clock: Clock) -> "Receiver":
+        store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
+        return cls(store, Sessions(engine), clock)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from typing import Any, cast
 from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event
 from pynetdicom.transport import RequestHandler
-from sqlalchemy import Engine
 
 from dicom_node import logs
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, lengthen_log, open_database, require_current_schema
+from dicom_node.database import lengthen_log, open_database, opened_current
 from dicom_node.errors import Permanent
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.models import Commitment
@@ -42,7 +41,6 @@ from dicom_node.receive.transfers import TransferBook
 from dicom_node.receive.whole_object import keep_whole
 from dicom_node.retention.rounds import Retention
 from dicom_node.rounds import together
-from dicom_node.storage import InstanceStore
 from dicom_node.tls import RenewingContext, server_context
 
 VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
@@ -60,10 +58,8 @@ _log = logs.get("scp")
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """The role: receive until told to stop, with as many processes as the settings say."""
-    engine = open_database(settings)
-    require_current_schema(engine)
-    look_over_files(_receiver(settings, engine))
-    engine.dispose()  # a connection is not for two processes
+    with opened_current(settings) as engine:  # closed before the fork: a connection is not for two processes
+        look_over_files(Receiver.of(settings, engine, utc_now))
     _freeze_what_was_imported()
     _keep_no_freed_memory()
     port = open_port(settings)
@@ -104,7 +100,7 @@ def _receive_beside(settings: Settings, port: Port, process: int, stop: threadin
 def _receiving(settings: Settings, port: Port, pulse: Pulse) -> Iterator[tuple[Receiver, Listener]]:
     engine = open_database(settings)
     lengthen_log(engine)
-    receiver = _receiver(settings, engine)
+    receiver = Receiver.of(settings, engine, utc_now)
     with closing(take_over(engine, receiver.sessions, settings, utc_now(), Commitment)):
         server = start_server(settings, receiver, port)
         server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
@@ -113,11 +109,6 @@ def _receiving(settings: Settings, port: Port, pulse: Pulse) -> Iterator[tuple[R
             yield receiver, server
         finally:
             server.shutdown()
-
-
-def _receiver(settings: Settings, engine: Engine) -> Receiver:
-    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    return Receiver(store, Sessions(engine), utc_now)
 
 
 def _freeze_what_was_imported() -> None:

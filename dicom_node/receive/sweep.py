@@ -9,7 +9,7 @@ from functools import partial
 from dicom_node import logs
 from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import Sessions, open_current
 from dicom_node.heartbeat import Pulse, beating
 from dicom_node.misdated import recall
 from dicom_node.models import Commitment, Delivery, Job, Pull
@@ -25,8 +25,7 @@ _log = logs.get("sweep")
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """The role: sweep until told to stop."""
-    engine = open_database(settings)
-    require_current_schema(engine)
+    engine = open_current(settings)
     sessions, bell, pulse = Sessions(engine), _bell(settings), Pulse()
     beat = partial(pulse.beat, "sweep", longest_s=_LONGEST_ROUND_S + settings.poll_interval_s)
     with beating("sweep", sessions, pulse):

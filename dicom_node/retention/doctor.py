@@ -8,7 +8,7 @@ from sqlmodel import Session, col, func, select
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, opened, require_current_schema
+from dicom_node.database import Sessions, opened_current
 from dicom_node.doctor.diagnosis import Diagnosis, ok, warning
 from dicom_node.errors import Permanent
 from dicom_node.models import Instance
@@ -21,10 +21,8 @@ def check_removal(settings: Settings) -> Iterator[Diagnosis]:
     """Are files still there that should have been removed? A database that is away is another check's."""
     what = "retention"
     try:
-        with opened(settings) as engine:
-            require_current_schema(engine)
-            with Sessions(engine)() as session:
-                count = _count_late(session)
+        with opened_current(settings) as engine, Sessions(engine)() as session:
+            count = _count_late(session)
     except (Permanent, DBAPIError, OSError):
         return
     if count:

@@ -11,11 +11,10 @@ from dicom_node import logs
 from dicom_node.audit import AuditTrail
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database, require_current_schema
+from dicom_node.database import open_current
 from dicom_node.metrics import route as metrics
 from dicom_node.notify.telling import telling
 from dicom_node.receive.intake import Receiver
-from dicom_node.storage import InstanceStore
 from dicom_node.web import health, site, stow
 from dicom_node.web.naming import naming
 from dicom_node.web.page import Page
@@ -26,10 +25,8 @@ _log = logs.get("web")
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """The role: answer requests until told to stop."""
-    engine = open_database(settings)
-    require_current_schema(engine)
-    store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-    app = make_app(settings, Receiver(store, Sessions(engine), utc_now))
+    engine = open_current(settings)
+    app = make_app(settings, Receiver.of(settings, engine, utc_now))
     with listen(settings) as listening:
         _log.info("listening", port=listening.getsockname()[1])
         serve(app, settings, listening=listening, stop=stop)
