@@ -1,9 +1,7 @@
 """GET /metrics, for Prometheus: from this machine, or by bearer token. How many patients come is nobody else's."""
 
-from hmac import compare_digest
-
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,8 +10,8 @@ from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
 from dicom_node.metrics.collector import NodeCollector
 from dicom_node.receive.intake import Receiver
-from dicom_node.receive.refusals import Refusal, Refusals
-from dicom_node.web.access import is_from_elsewhere, is_this_machine
+from dicom_node.receive.refusals import Refusals
+from dicom_node.web.access import bears, is_from_here, refuse
 from dicom_node.web.caller import caller_of
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="metrics"'}  # RFC 6750 3
@@ -42,15 +40,7 @@ def _require_watcher(settings: Settings, request: Request, refusals: Refusals) -
     """Raises HTTPException 401 or 403, PageRefused as `caller_of` does."""
     address = caller_of(settings, request)
     if settings.metrics_token is None:
-        if not is_this_machine(address) or is_from_elsewhere(request.headers, request.scope["http_version"]):
-            _refuse(refusals, 403, "without metrics_token, only this machine may ask", address)
-        return
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    given = token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
-    if not compare_digest(settings.metrics_token.get_secret_value().encode(), given):
-        _refuse(refusals, 401, "expected the bearer token of metrics_token", address)
-
-
-def _refuse(refusals: Refusals, status: int, why: str, address: str) -> None:
-    refusals.tell(Refusal("request_refused", address, why, code=str(status)))
-    raise HTTPException(status, why, _CHALLENGE if status == 401 else None)
+        if not is_from_here(address, request.headers, request.scope["http_version"]):
+            refuse(refusals, 403, "without metrics_token, only this machine may ask", address)
+    elif not bears(request.headers.get("authorization", ""), settings.metrics_token):
+        refuse(refusals, 401, "expected the bearer token of metrics_token", address, headers=_CHALLENGE)

@@ -1,4 +1,4 @@
-"""Who may store over HTTP, and how many at once."""
+"""Who may store over HTTP, and how many at once; and what the metrics ask of a caller, too."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from hmac import compare_digest
 from typing import NoReturn
 
 from fastapi import HTTPException
+from pydantic import SecretStr
 
 from dicom_node.addresses import is_admitted
 from dicom_node.config import Settings
@@ -34,22 +35,21 @@ class Doorkeeper:
         """The name of who asks, as rows keep it in the place of a calling AE title."""
         tls = self._settings.http_tls
         if tls is not None and tls.ca is not None and not has_certificate:
-            self._refuse(403, "expected a certificate that http_tls.ca vouches for", address=address)
+            refuse(self._refusals, 403, "expected a certificate that http_tls.ca vouches for", address)
         if self._settings.stow_clients:
             return self._client(headers.get("authorization", ""), address)
-        if not is_this_machine(address) or is_from_elsewhere(headers, http_version):
-            self._refuse(403, "without stow_clients, only this machine may store", address=address)
+        if not is_from_here(address, headers, http_version):
+            refuse(self._refusals, 403, "without stow_clients, only this machine may store", address)
         return LOCAL_SENDER
 
     @contextmanager
     def place(self, sender: str, address: str) -> Iterator[None]:
         """One of the places for requests that are being received."""
         if self._places.total() >= self._settings.max_associations:
-            self._refuse(503, "as many requests as may be", address=address, sender=sender, headers=RETRY_AFTER)
+            refuse(self._refusals, 503, "as many requests as may be", address, sender=sender, headers=RETRY_AFTER)
         if self._places[sender] >= self._settings.max_associations_per_peer:
-            self._refuse(
-                503, "as many requests as one sender may have", address=address, sender=sender, headers=RETRY_AFTER
-            )
+            why = "as many requests as one sender may have"
+            refuse(self._refusals, 503, why, address, sender=sender, headers=RETRY_AFTER)
         self._places[sender] += 1
         try:
             yield
@@ -57,30 +57,33 @@ class Doorkeeper:
             self._places[sender] -= 1
 
     def _client(self, authorization: str, address: str) -> str:
-        scheme, _, token = authorization.partition(" ")
-        given = token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
-        # Every one is compared, each in constant time.
-        clients = self._settings.stow_clients.items()
-        known = [name for name, secret in clients if compare_digest(secret.get_secret_value().encode(), given)]
+        # Every one is compared.
+        known = [name for name, token in self._settings.stow_clients.items() if bears(authorization, token)]
         if not known:
-            self._refuse(401, "expected the bearer token of one of stow_clients", address=address, headers=_CHALLENGE)
+            refuse(self._refusals, 401, "expected the bearer token of one of stow_clients", address, headers=_CHALLENGE)
         return known[0]
 
-    def _refuse(
-        self, status: int, why: str, *, address: str, sender: str = "", headers: dict[str, str] | None = None
-    ) -> NoReturn:
-        self._refusals.tell(Refusal("request_refused", address, why, sender, str(status)))
-        raise HTTPException(status, why, headers)
+
+def bears(authorization: str, token: SecretStr) -> bool:
+    """Whether the header Authorization holds this bearer token (RFC 6750 2.1); compared in constant time."""
+    scheme, _, given = authorization.partition(" ")
+    held = given.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+    return compare_digest(token.get_secret_value().encode(), held)
 
 
-def is_from_elsewhere(headers: Mapping[str, str], http_version: str) -> bool:
-    """Whether a request comes through a proxy or out of a browser's page: it is not this machine that asks."""
-    return is_forwarded(headers, http_version) or "origin" in headers
-
-
-def is_this_machine(address: str) -> bool:
-    """Whether a request comes from this machine; nobody knows where one without an address comes from."""
+def is_from_here(address: str, headers: Mapping[str, str], http_version: str) -> bool:
+    """Whether this machine itself asks: not a proxy, nor a page in a browser, nor somebody without an address."""
+    if is_forwarded(headers, http_version) or "origin" in headers:
+        return False
     try:
         return is_admitted(address, ())
     except ValueError:
         return False
+
+
+def refuse(
+    refusals: Refusals, status: int, why: str, address: str, *, sender: str = "", headers: dict[str, str] | None = None
+) -> NoReturn:
+    """Raise HTTPException, and tell it to log and audit trail."""
+    refusals.tell(Refusal("request_refused", address, why, sender, str(status)))
+    raise HTTPException(status, why, headers)
