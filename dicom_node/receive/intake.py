@@ -190,12 +190,12 @@ class Deposit:
     def write(self, pieces: list[bytes | memoryview]) -> None:
         """Take pieces of the data set; they must stay as they are until the next call has returned."""
         if self._unfinished is not None:
-            self._attempt(lambda: self._write(pieces))
+            self._attempt(partial(self._unfinished.write, pieces))
 
     def finish(self) -> int:
         """The status to answer (PS3.4 table B.2-1). At SUCCESS the file, its name and its row are durable."""
         if self._unfinished is not None:
-            self._attempt(self._keep)
+            self._attempt(partial(self._keep, self._unfinished))
             self.discard()
         return self._status
 
@@ -205,37 +205,27 @@ class Deposit:
             self._unfinished.discard()
             self._unfinished = None
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         self._unfinished = self._intake.open(self._announced)
-        return SUCCESS
 
-    def _write(self, pieces: list[bytes | memoryview]) -> int:
-        if self._unfinished is not None:
-            self._unfinished.write(pieces)
-        return SUCCESS
+    def _keep(self, unfinished: Unfinished) -> None:
+        self.header = self._intake.keep(unfinished, self._announced)
 
-    def _keep(self) -> int:
-        if self._unfinished is not None:
-            self.header = self._intake.keep(self._unfinished, self._announced)
-        return SUCCESS
-
-    def _attempt(self, step: Callable[[], int]) -> None:
+    def _attempt(self, step: Callable[[], None]) -> None:
         """The only place that turns errors into DIMSE statuses."""
-        error: Exception | None = None
         try:
-            self._status = step()
-        except (OutsideStudy, _NotAsAnnounced) as caught:
-            self._status, error = DATA_SET_DOES_NOT_MATCH_SOP_CLASS, caught
-        except InvalidHeader as caught:
-            self._status, error = CANNOT_UNDERSTAND, caught
-        except (StorageFull, SQLAlchemyError) as caught:
-            self._status, error = OUT_OF_RESOURCES, caught
-        except Exception as caught:  # noqa: BLE001  one of the three catchers: the peer must get an answer
-            self._status, error = UNEXPECTED, caught
-        if self._status != SUCCESS:
-            self._refuse(error)
+            step()
+        except (OutsideStudy, _NotAsAnnounced) as error:
+            self._refuse(DATA_SET_DOES_NOT_MATCH_SOP_CLASS, error)
+        except InvalidHeader as error:
+            self._refuse(CANNOT_UNDERSTAND, error)
+        except (StorageFull, SQLAlchemyError) as error:
+            self._refuse(OUT_OF_RESOURCES, error)
+        except Exception as error:  # noqa: BLE001  one of the three catchers: the peer must get an answer
+            self._refuse(UNEXPECTED, error)
 
-    def _refuse(self, error: Exception | None) -> None:
+    def _refuse(self, status: int, error: Exception) -> None:
+        self._status = status
         self.discard()
-        trace = {"trace": logs.places(error)} if error else {}
-        _log.warning("object_refused", calling_ae=self._announced.calling_ae, status=f"{self._status:04X}", **trace)
+        trace = logs.places(error)
+        _log.warning("object_refused", calling_ae=self._announced.calling_ae, status=f"{status:04X}", trace=trace)
