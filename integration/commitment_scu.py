@@ -12,10 +12,10 @@ from pynetdicom.status import code_to_category
 from dicom_node.errors import PeerBusy, PeerRejected, PeerUnreachable
 from dicom_node.peers import DicomDestination
 from dicom_node.receive.commitment import REQUEST_STORAGE_COMMITMENT, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, Reference
+from dicom_node.receive.normalized import BUSY
 from integration.association import associated
 from integration.sr_element import make_item, put
 
-_BUSY = (0x0110, 0x0213)  # PS3.7 10.1.4.1.10: processing failure, resource limitation
 WAIT_FOR_ANSWER_S = 2.0  # on the association of the request; many a PACS opens one of its own
 _LOOK_EVERY_S = 0.05
 
@@ -65,7 +65,7 @@ class CommitmentScu:
             raise PeerUnreachable(f"{name} ended the association before it was asked to commit") from error
         if "Status" not in response:
             raise PeerUnreachable(f"{name} gave no answer to the request to commit")
-        if response.Status in _BUSY:
+        if response.Status in BUSY:
             raise PeerBusy(f"{name} cannot commit now (status {response.Status:04X})")
         if code_to_category(response.Status) not in ("Success", "Warning"):
             raise PeerRejected(f"{name} refused to commit (status {response.Status:04X})")

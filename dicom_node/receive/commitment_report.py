@@ -33,6 +33,7 @@ from dicom_node.receive.commitment_result import CommitmentResult, examine, fail
 from dicom_node.receive.event_report import EventReport, context_for, falls_silent, send_event_report
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import Listener, requestor_of
+from dicom_node.receive.normalized import BUSY
 from dicom_node.requestor import Requestor, opened
 from dicom_node.rounds import persist
 from dicom_node.states import CommitmentState
@@ -41,7 +42,6 @@ LANES = 4  # requests served at once
 _LEASE_S = 6 * 3_600.0  # the largest request reads terabytes; an scp that starts alone does not wait for it
 _CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 10.0, 30.0
 _MESSAGE_IDS = 65_536  # PS3.7 E.1: VR US
-_BUSY = (0x0110, 0x0213)  # PS3.7 annex C: processing failure, resource limitation
 
 _log = logs.get("commitment")
 
@@ -186,6 +186,6 @@ def _judge(status: int) -> None:
     """Raises PeerBusy or PeerRejected where the peer did not take the report."""
     if code_to_category(status) in ("Success", "Warning"):
         return
-    if status in _BUSY:
+    if status in BUSY:
         raise PeerBusy(f"status {status:04X} to the result")
     raise PeerRejected(f"status {status:04X} to the result")

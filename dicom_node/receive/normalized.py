@@ -30,6 +30,7 @@ NO_SUCH_SOP_CLASS = 0x0118
 MISSING_ATTRIBUTE = 0x0120
 MISSING_ATTRIBUTE_VALUE = 0x0121
 RESOURCE_LIMITATION = 0x0213
+BUSY = (PROCESSING_FAILURE, RESOURCE_LIMITATION)  # a peer that says so may take it later
 
 # Of each its name, and when an N-CREATE or N-SET is answered with it.
 STATUSES: Mapping[int, tuple[str, str]] = {
