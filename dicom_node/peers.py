@@ -258,15 +258,22 @@ class PullRule(_Frozen):
         return match
 
 
-class DicomSource(_Frozen):
-    """A PACS that studies are pulled from, because it does not send them by itself."""
+class DicomPeer(_Frozen):
+    """A PACS that this node opens associations with."""
 
-    name: Name = Field(description="Its name in the database, in logs and on the command line.")
+    name: Name = Field(description="Its name in the database and in logs.")
     ae_title: AeTitle = Field(description="Its AE title.")
     host: HostName = Field(description="Its host name or address.")
     port: Port = Field(default=104, description="Its DICOM port.")
-    timeout_s: float = Field(default=60.0, gt=0, description="Longest wait for a connection or for its next answer.")
+    timeout_s: float = Field(gt=0, description="Longest wait for a connection or for its next answer.")
     tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
+
+
+class DicomSource(DicomPeer):
+    """A PACS that studies are pulled from, because it does not send them by itself."""
+
+    name: Name = Field(description="Its name in the database, in logs and on the command line.")
+    timeout_s: float = Field(default=60.0, gt=0, description="Longest wait for a connection or for its next answer.")
     retrieve: Literal["move", "get"] = Field(
         default="move",
         description="move: it sends to this node's own port, and is one of `peers`. get: on the node's association.",
@@ -279,15 +286,11 @@ class DicomSource(_Frozen):
     )
 
 
-class DicomDestination(_Frozen):
+class DicomDestination(DicomPeer):
     """A PACS that takes drafts by C-STORE."""
 
     name: Name = Field(description="Its name in the database, in logs and in the timeline.")
-    ae_title: AeTitle = Field(description="Its AE title.")
-    host: HostName = Field(description="Its host name or address.")
-    port: Port = Field(default=104, description="Its DICOM port.")
     timeout_s: float = Field(default=30.0, gt=0, description="Longest wait for a connection or an answer.")
-    tls: Tls | None = Field(default=None, description="Speak DICOM TLS with these certificates.")
     objects: tuple[DicomObject, ...] = Field(
         default=("sr",),
         min_length=1,

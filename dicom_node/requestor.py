@@ -16,7 +16,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
 
 from dicom_node.errors import PeerRejected, PeerUnreachable
-from dicom_node.peers import DicomDestination, DicomSource, PeerAddress
+from dicom_node.peers import DicomPeer, PeerAddress
 from dicom_node.tls import client_context
 
 _LONGEST_PDU_BYTES = 1024 * 1024  # received; the peer was told of a smaller limit (PS3.8 D.1)
@@ -61,7 +61,7 @@ class Requestor(AE):
 @contextmanager
 def opened(
     ae: Requestor,
-    to: DicomDestination | DicomSource | PeerAddress,
+    to: DicomPeer | PeerAddress,
     called_ae: str,
     *,
     contexts: Sequence[PresentationContext],
@@ -88,16 +88,14 @@ def opened(
         ae.hang_up()
 
 
-def _associate(
-    ae: Requestor, to: DicomDestination | DicomSource | PeerAddress, called_ae: str, **options: Any
-) -> Association:
+def _associate(ae: Requestor, to: DicomPeer | PeerAddress, called_ae: str, **options: Any) -> Association:
     try:
         return ae.associate(to.host, to.port, ae_title=called_ae, tls_args=tls_args(to), **options)
     except OSError as error:  # its certificates, or what comes before the attempt to connect
         raise PeerUnreachable(f"{called_ae} cannot be reached: {error.strerror or type(error).__name__}") from error
 
 
-def tls_args(to: DicomDestination | DicomSource | PeerAddress) -> tuple[SSLContext, str] | None:
+def tls_args(to: DicomPeer | PeerAddress) -> tuple[SSLContext, str] | None:
     """As `AE.associate` wants them, of the files as they are now: they may have been replaced. Raises OSError."""
     return (client_context(to.tls), to.host) if to.tls else None
 

@@ -12,7 +12,7 @@ from pynetdicom import _config
 
 from dicom_node.errors import NodeError, PeerRejected
 from dicom_node.patients import Identifier
-from dicom_node.peers import DicomDestination, DicomSource
+from dicom_node.peers import DicomDestination
 from dicom_node.pull.association import STUDY_ROOT_FIND
 from dicom_node.pull.query import find
 from integration.association import associated
@@ -57,10 +57,9 @@ class AskingFirst:
     def _find(self, study_instance_uid: str) -> list[Identity]:
         """The study as the PACS knows it; empty if it does not. Raises PeerUnreachable, PeerBusy or PeerRejected."""
         _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False  # they name the patient
-        to = self._destination
-        source = DicomSource(name=to.name, ae_title=to.ae_title, host=to.host, port=to.port, timeout_s=to.timeout_s)
-        with associated(to, self._calling_ae, sop_class_uid=STUDY_ROOT_FIND) as assoc:
-            answers = find(assoc, source, "STUDY", {**dict.fromkeys(_KEYS, ""), "StudyInstanceUID": study_instance_uid})
+        keys = {**dict.fromkeys(_KEYS, ""), "StudyInstanceUID": study_instance_uid}
+        with associated(self._destination, self._calling_ae, sop_class_uid=STUDY_ROOT_FIND) as assoc:
+            answers = find(assoc, self._destination, "STUDY", keys)
         return [each for each in answers if each["StudyInstanceUID"] == study_instance_uid]
 
     def _ack(self, outcome: Outcome, words: str) -> Ack:

@@ -23,7 +23,7 @@ from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
 from dicom_node.doctor.network import reach_fault
 from dicom_node.errors import NodeError, PeerRejected
-from dicom_node.peers import DicomDestination, DicomSource
+from dicom_node.peers import DicomDestination, DicomPeer
 from dicom_node.requestor import Requestor, opened
 
 _SR_CLASSES = {"basic": BasicTextSRStorage, "enhanced": EnhancedSRStorage, "comprehensive": ComprehensiveSRStorage}
@@ -74,7 +74,7 @@ def _wanted_of(to: DicomDestination) -> Wanted:
     return objects | {uid: setting for uid, setting in services.items() if getattr(to, setting)}
 
 
-def _ask(what: str, settings: Settings, to: DicomDestination | DicomSource, wanted: Wanted) -> Diagnosis:
+def _ask(what: str, settings: Settings, to: DicomPeer, wanted: Wanted) -> Diagnosis:
     absent = reach_fault(what, to.host, to.port)
     if absent is not None:
         return absent
@@ -93,7 +93,7 @@ def _refusal(missing: Wanted) -> str:
     return f"does not take {', '.join(f'{uid.name} ({setting})' for uid, setting in missing.items())}"
 
 
-def _fix(words: str, our_ae: str, to: DicomDestination | DicomSource) -> str:
+def _fix(words: str, our_ae: str, to: DicomPeer) -> str:
     table = f"[[{'pacs' if isinstance(to, DicomDestination) else 'sources'}]] {to.name}"
     if "called ae title not recognised" in words:
         return f"set ae_title of {table}: it does not go by {to.ae_title}"
@@ -103,7 +103,7 @@ def _fix(words: str, our_ae: str, to: DicomDestination | DicomSource) -> str:
     return f"have it know us: calling AE title {our_ae}, this machine's address; and see its log{plain}"
 
 
-def _answer(what: str, to: DicomDestination | DicomSource, assoc: Association, wanted: Wanted) -> Diagnosis:
+def _answer(what: str, to: DicomPeer, assoc: Association, wanted: Wanted) -> Diagnosis:
     accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
     missing = {uid: setting for uid, setting in wanted.items() if uid not in accepted}
     if missing:

@@ -31,7 +31,7 @@ from pynetdicom.presentation import PresentationContext
 from dicom_node.audit import AuditTrail
 from dicom_node.audit_messages import Sender, Transfer
 from dicom_node.errors import PeerRejected, PeerUnreachable
-from dicom_node.peers import DicomSource
+from dicom_node.peers import DicomPeer, DicomSource
 from dicom_node.receive.catalog import RADIOGRAPH_SOP_CLASSES
 from dicom_node.receive.intake import Intake
 from dicom_node.receive.transfers import Transfers
@@ -101,7 +101,7 @@ def limited(assoc: Association, longest_s: float) -> Iterator[None]:
         watch.cancel()
 
 
-def require_context(assoc: Association, sop_class_uid: str, source: DicomSource) -> None:
+def require_context(assoc: Association, sop_class_uid: str, source: DicomPeer) -> None:
     """Raise PeerRejected where the source did not accept the service, PeerUnreachable where it has hung up."""
     if not assoc.is_established:
         raise PeerUnreachable(f"{source.ae_title} ended the association")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from pydicom import config
@@ -14,7 +15,7 @@ from pynetdicom.association import Association
 
 from dicom_node import logs
 from dicom_node.errors import PeerBusy, PeerUnreachable, Permanent
-from dicom_node.peers import DicomSource
+from dicom_node.peers import DicomPeer
 from dicom_node.pull.association import STUDY_ROOT_FIND, limited, require_context
 from dicom_node.pydicom_faults import silence_pydicom
 from dicom_node.uids import is_uid
@@ -45,7 +46,7 @@ class FoundStudy:
     instance_count: int = 0  # 0: the source does not say, in whatever way it is asked
 
 
-def find(assoc: Association, source: DicomSource, level: Level, keys: Mapping[str, str]) -> list[Answer]:
+def find(assoc: Association, source: DicomPeer, level: Level, keys: Mapping[str, str]) -> list[Answer]:
     """What matches the keys: keyword → value, empty for what is only asked back.
 
     Raises PeerUnreachable without an answer in time, PeerBusy where the source fails, PeerRejected where it offers no
@@ -53,15 +54,17 @@ def find(assoc: Association, source: DicomSource, level: Level, keys: Mapping[st
     """
     require_context(assoc, STUDY_ROOT_FIND, source)
     silence_pydicom()
-    answers: list[Answer] = []
     with limited(assoc, LONGEST_QUERY_S):
-        for identifier in _identifiers(assoc, source, _request(level, keys)):
-            if len(answers) < MOST_ANSWERS:
-                answers.append({keyword: text_of(identifier, keyword) for keyword in keys})
-                if len(answers) == MOST_ANSWERS:
-                    _log.warning("query_cut_short", source=source.name, count=MOST_ANSWERS)
-                    with suppress(RuntimeError):  # pynetdicom: it hung up, and there is nothing to stop
-                        assoc.send_c_cancel(_MESSAGE_ID, query_model=STUDY_ROOT_FIND)
+        identifiers = _identifiers(assoc, source, _request(level, keys))
+        answers: list[Answer] = [
+            {keyword: text_of(each, keyword) for keyword in keys} for each in islice(identifiers, MOST_ANSWERS)
+        ]
+        if len(answers) == MOST_ANSWERS:
+            _log.warning("query_cut_short", source=source.name, count=MOST_ANSWERS)
+            with suppress(RuntimeError):  # pynetdicom: it hung up, and there is nothing to stop
+                assoc.send_c_cancel(_MESSAGE_ID, query_model=STUDY_ROOT_FIND)
+            for _ in identifiers:  # until it has stopped
+                pass
     return answers
 
 
@@ -124,7 +127,7 @@ def _studies(ask: Ask, keyword: str, value: str) -> list[FoundStudy]:
     return [found_study(ask, each) for each in answers if is_study(each) and each[keyword] == value]
 
 
-def _identifiers(assoc: Association, source: DicomSource, request: Dataset) -> Iterator[Dataset]:
+def _identifiers(assoc: Association, source: DicomPeer, request: Dataset) -> Iterator[Dataset]:
     """The identifiers of the pending responses; what cannot be decoded is passed over."""
     for status, identifier in _responses(assoc, source, request):
         if "Status" not in status:
@@ -137,7 +140,7 @@ def _identifiers(assoc: Association, source: DicomSource, request: Dataset) -> I
             yield identifier
 
 
-def _responses(assoc: Association, source: DicomSource, request: Dataset) -> Iterator[tuple[Dataset, Dataset | None]]:
+def _responses(assoc: Association, source: DicomPeer, request: Dataset) -> Iterator[tuple[Dataset, Dataset | None]]:
     try:
         yield from assoc.send_c_find(request, STUDY_ROOT_FIND, msg_id=_MESSAGE_ID)
     except RuntimeError as error:  # pynetdicom: the source hung up before the request
