@@ -21,30 +21,24 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from dicom_node.peers import (
-    AeTitle,
     Alarms,
     AuditSyslog,
-    BearerToken,
     Channel,
     Completeness,
     DicomDestination,
     DicomSource,
     Hl7Paths,
-    HomePath,
     HttpTls,
-    IpAddress,
     MllpDestination,
-    Network,
     Oidc,
     Peer,
-    Port,
     Retention,
-    SecureUrl,
     SrClass,
     Tls,
 )
 from dicom_node.product import DISCLAIMER
 from dicom_node.setting_sources import PREFIX, TomlFile, config_file, require_known, secrets_folder
+from dicom_node.setting_values import AeTitle, BearerToken, HomePath, IpAddress, Network, Port, SecureUrl
 from dicom_node.states import DeliveryKind
 
 _DRIVERS = ("postgresql+psycopg", "sqlite")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dicom_node.peers import Hl7Path
+from dicom_node.setting_values import Hl7Path
 from dicom_node.uids import is_uid
 from integration.acknowledgement import DATA_TYPE_ERROR, error
 from integration.er7 import Segment
