@@ -2,11 +2,10 @@
 
 from dicom_node.models.agreement import Agreement, FindingAgreement
 from dicom_node.models.images import Declaration, Instance, PerformedStep, Series, StepStatus, Study
-from dicom_node.models.notices import Notice
-from dicom_node.models.people import Access, Heartbeat, Login, User
+from dicom_node.models.people import Access, Login, User
 from dicom_node.models.ris import FinalReport, InboundMessage, Order, PatientMerge
-from dicom_node.models.shipped import Shipped
 from dicom_node.models.times import UtcDateTime
+from dicom_node.models.watching import Heartbeat, Notice, Shipped
 from dicom_node.models.work import Commitment, Delivery, Job, Pull, Report, Transition
 
 __all__ = [

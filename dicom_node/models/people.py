@@ -1,4 +1,4 @@
-"""Who may use the page, and which roles are alive."""
+"""Who may use the page."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -42,14 +42,3 @@ class Login(SQLModel, table=True):
     user_id: int = Field(foreign_key="page_user.id", index=True)
     seen_at: datetime = Field(sa_type=UtcDateTime)  # when the person last did something
     created_at: datetime = Field(sa_type=UtcDateTime)
-
-
-class Heartbeat(SQLModel, table=True):
-    """How a role of a host last was; deleted when it ends in good order."""
-
-    __tablename__: ClassVar[str] = "heartbeat"
-
-    role: str = Field(primary_key=True)
-    host: str = Field(primary_key=True)  # two processes of a role on one host count as one
-    well_at: datetime = Field(sa_type=UtcDateTime)  # stands still while there is a fault
-    fault: str = ""  # in words
