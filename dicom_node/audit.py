@@ -129,8 +129,8 @@ class AuditTrail:
         """A person changed who may come in, or a password."""
         self._tell(user_changed, person, user)
 
-    def tested(self, person: Person, peer: str, failure: str = "") -> None:
-        """A person had a peer asked whether it answers."""
+    def tested(self, person: Person, peer: str, failure: str) -> None:
+        """A person had a peer asked whether it answers. failure: empty if it did."""
         self._tell(peer_tested, person, peer, failure)
 
     def stopped(self) -> None:

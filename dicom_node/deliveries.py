@@ -25,7 +25,7 @@ def add_deliveries(
     now: datetime,
     *,
     priority: int,
-    only: Collection[str] | None = None,
+    only: Collection[str] | None,
 ) -> int:
     """The outbox of a new draft: a row for each destination and kind. Returns how many.
 

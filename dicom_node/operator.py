@@ -35,10 +35,10 @@ def retry(session: Session, study_id: int, now: datetime, *, by: str = "an opera
         raise Permanent(f"study {study_id}: another draft of it is under way, retry when that has ended") from error
 
 
-def failed_studies(session: Session, destination: str = "") -> list[int]:
+def failed_studies(session: Session, destination: str) -> list[int]:
     """What `retry` would take up of all that waits for a person, the oldest first.
 
-    destination: only what failed at this PACS or RIS.
+    destination: only what failed at this PACS or RIS; empty: at any.
     """
     numbers = session.exec(select(Job.study_id).where(needs_person(Job)).distinct().order_by(col(Job.study_id))).all()
     return [number for number in numbers if _has_failed(session, current_job(session, number), destination)]

@@ -14,7 +14,7 @@ _HERE = func.count(distinct(col(Instance.sop_instance_uid)))
 
 
 def declare_complete(
-    session: Session, *, study_instance_uid: str, now: datetime, reason: str, instances: Collection[str] = ()
+    session: Session, *, study_instance_uid: str, now: datetime, reason: str, instances: Collection[str]
 ) -> None:
     """Note, in the transaction of the fact, that a study is complete as soon as the instances are here.
 

@@ -15,7 +15,7 @@ _NOISE = 0.012  # of one pixel on a film of 1024
 _STRUCTURE = 0.015
 
 
-def draw_film(case: Case, size_px: int = 1024) -> NDArray[np.uint16]:
+def draw_film(case: Case, size_px: int) -> NDArray[np.uint16]:
     """A film as a viewer hangs it: the patient's left at the viewer's right, unless the case says it is mirrored.
 
     Returns (size_px, size_px) uint16, 16 bits, bone white. Equal cases give equal pixels; a smaller film is the same
