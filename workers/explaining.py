@@ -6,6 +6,7 @@ from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Instance
+from dicom_node.receive.catalog import columns_of
 from dicom_node.receive.header import InstanceHeader, read_header
 from dicom_node.rules.film import read_film
 from dicom_node.rules.rule_file import Rules
@@ -55,19 +56,4 @@ def explain_file(part10: Path, *, calling_ae: str, settings: Settings, rules: Ru
 
 def _instance(header: InstanceHeader, calling_ae: str) -> Instance:
     """The row that it would have, as far as selection looks at it."""
-    return Instance(
-        series_id=0,
-        sop_class_uid=header.sop_class_uid,
-        sop_instance_uid=header.sop_instance_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        path="",
-        calling_ae=calling_ae,
-        received_at=utc_now(),
-        patient_key=header.patient_key,
-        body_part=header.body_part,
-        view=header.view,
-        presentation_intent=header.presentation_intent,
-        manufacturer=header.manufacturer,
-        burned_in_annotation=header.burned_in_annotation,
-        has_pixels=header.has_pixels,
-    )
+    return Instance(**columns_of(header), series_id=0, path="", calling_ae=calling_ae, received_at=utc_now())

@@ -212,17 +212,23 @@ def _values(
     header: InstanceHeader, stored: StoredFile, series_id: int, calling_ae: str, now: datetime
 ) -> dict[str, Any]:
     """The instance's row."""
-    return {
+    return columns_of(header) | {
         "series_id": series_id,
-        "sop_class_uid": header.sop_class_uid,
-        "sop_instance_uid": header.sop_instance_uid,
         "variant": 0,
-        "transfer_syntax_uid": header.transfer_syntax_uid,
         "size_bytes": stored.size_bytes,
         "sha256": "",
         "path": stored.path,
         "calling_ae": calling_ae,
         "received_at": now,
+    }
+
+
+def columns_of(header: InstanceHeader) -> dict[str, Any]:
+    """What the instance's row has of its header."""
+    return {
+        "sop_class_uid": header.sop_class_uid,
+        "sop_instance_uid": header.sop_instance_uid,
+        "transfer_syntax_uid": header.transfer_syntax_uid,
         "patient_key": header.patient_key,
         "body_part": header.body_part,
         "view": header.view,
