@@ -8,7 +8,7 @@ from pydicom.uid import UID
 _NAMESPACE = uuid.UUID("7d0f4c1a-5d3b-5c55-9f6e-2f7a3d1e9b10")
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-LONGEST_UID = 64
+LONGEST_UID = 64  # PS3.5 9.1
 
 
 def is_uid(text: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicom_node.receive.pdus import BadPdu
+from dicom_node.uids import LONGEST_UID
 
 C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001  # PS3.7 E.1
 NO_DATA_SET = 0x0101
@@ -13,7 +14,6 @@ _ELEMENT = struct.Struct("<HHI")
 _AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID = 0x0002, 0x1000
 _COMMAND_FIELD, _MESSAGE_ID, _MESSAGE_ID_RESPONDED_TO = 0x0100, 0x0110, 0x0120
 _COMMAND_DATA_SET_TYPE, _STATUS = 0x0800, 0x0900
-_LONGEST_UID = 64
 _COMMAND_HEADER, _LAST_COMMAND_HEADER = 0x01, 0x03  # PS3.8 E.2
 _PDV_HEAD_BYTES = 6
 
@@ -32,8 +32,8 @@ class Command:
     def uid(self, element: int) -> str:
         """A value of VR UI. Raises BadPdu where it is absent or too long."""
         uid = self.elements.get(element, b"").rstrip(b"\0 ").decode("latin-1")
-        if not 0 < len(uid) <= _LONGEST_UID or not uid.isascii():
-            raise BadPdu(f"(0000,{element:04X}) has {len(uid)} characters, expected 1–{_LONGEST_UID}")
+        if not 0 < len(uid) <= LONGEST_UID or not uid.isascii():
+            raise BadPdu(f"(0000,{element:04X}) has {len(uid)} characters, expected 1–{LONGEST_UID}")
         return uid
 
     @property

@@ -14,6 +14,8 @@ from pydicom.charset import python_encoding
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
+from dicom_node.uids import LONGEST_UID
+
 _WINDOW_BYTES = 16 * 1024  # holds most headers whole
 _LONGEST_VALUE_BYTES = 1024
 _MOST_ELEMENTS = 4_096
@@ -162,7 +164,7 @@ def _elements(
 
 def _is_usual(transfer_syntax: bytes) -> bool:
     uid = transfer_syntax.decode("latin-1")
-    return uid.startswith(_STANDARD_UID_ROOT) and uid not in _OTHER_ENCODINGS and len(uid) <= 64
+    return uid.startswith(_STANDARD_UID_ROOT) and uid not in _OTHER_ENCODINGS and len(uid) <= LONGEST_UID
 
 
 def _meta_head(content: bytes, at: int) -> _Head | None:

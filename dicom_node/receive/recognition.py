@@ -20,6 +20,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 from dicom_node.errors import InvalidHeader, Permanent
 from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
 from dicom_node.receive.header import PIXEL_DATA_TAGS, SOP_CLASS_UID, SOP_INSTANCE_UID
+from dicom_node.uids import LONGEST_UID
 
 HEAD_BYTES = 64 * 1024  # of a file: holds all that is looked at here
 
@@ -27,7 +28,6 @@ _PREFIX, _PREAMBLE_BYTES = b"DICM", 128
 _META_GROUP, _IDENTIFYING_GROUP, _IDENTIFYING_GROUP_BIG_ENDIAN = b"\2\0", b"\x08\0", b"\0\x08"
 _MEDIA_STORAGE_SOP_CLASS_UID, _TRANSFER_SYNTAX_UID = 0x0002, 0x0010
 _UNDEFINED = 0xFFFFFFFF
-_LONGEST_UID = 64
 _LONGEST_VALUE_BYTES = 1024  # a longer one is passed over
 _VRS = frozenset(vr.encode() for vr in STANDARD_VR)
 _LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
@@ -147,7 +147,7 @@ def _identifiers(data_set: bytes, syntax: str) -> tuple[str, str]:
         values = [_text(ds.get_item(tag)) for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID)]
     except PARSE_ERRORS as error:
         raise InvalidHeader(f"data set cannot be parsed ({type(error).__name__})") from error
-    if not all(0 < len(value) <= _LONGEST_UID for value in values):
+    if not all(0 < len(value) <= LONGEST_UID for value in values):
         raise InvalidHeader("no SOP Class UID and SOP Instance UID at the beginning of the data set")
     return values[0], values[1]
 
