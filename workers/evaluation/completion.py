@@ -15,6 +15,9 @@ _MAX_ANSWER_BYTES = 1 << 20
 # The settings of the published CheXprompt.
 _SETTINGS = {"temperature": 0.0, "top_p": 0.9, "frequency_penalty": 0, "presence_penalty": 0}
 _BUSY = {408, 409, 425, 429}  # RFC 9110, RFC 8470, RFC 6585
+# Before what may pass is asked again, and how many texts are asked about at once.
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+PARALLEL = 4
 _ABOUT_THIS_TEXT = {400, 413, 422}  # too long, or refused by a filter: the next pair may pass
 
 

@@ -17,11 +17,8 @@ from workers.evaluation.chexprompt import (
     build_messages,
     parse_answer,
 )
-from workers.evaluation.completion import Complete
+from workers.evaluation.completion import PARALLEL, WAITS_S, Complete
 from workers.evaluation.predictions import Pair
-
-_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_PARALLEL = 4
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def rate(judge: Judge, pair: Pair) -> Rating:
     Raises Transient if the judge stays away, PeerRejected if it lets nobody in: both end the run.
     """
     used = [0, 0]
-    waits_s = iter(_WAITS_S)
+    waits_s = iter(WAITS_S)
     while True:
         try:
             return _ask(judge, pair, used)
@@ -109,7 +106,7 @@ def _ask(judge: Judge, pair: Pair, used: list[int]) -> Rating:
 
 
 def _rate_rest(judge: Judge, pairs: Sequence[Pair]) -> Iterator[Rating]:
-    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="judge") as pool:
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="judge") as pool:
         futures = [pool.submit(rate, judge, pair) for pair in pairs]
         try:
             for future in as_completed(futures):

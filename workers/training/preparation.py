@@ -19,10 +19,8 @@ import typer
 
 from dicom_node.errors import NodeError, PeerRejected, Permanent, Transient
 from dicom_node.sentences import find_sentences
-from workers.evaluation.completion import Complete, Endpoint
+from workers.evaluation.completion import PARALLEL, WAITS_S, Complete, Endpoint
 
-_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_PARALLEL = 4
 _MAX_TOKENS = 1_024
 _WORD = re.compile(r"\S+")
 _SECTIONS = ("reason", "findings", "impression")
@@ -104,7 +102,7 @@ def prepare_all(
     entries = _read(source)
     known = {entry["id"] for entry in _read_kept(dest)}
     rest = [entry for entry in entries if entry["id"] not in known]
-    with ThreadPoolExecutor(_PARALLEL) as pool, dest.open("a", encoding="utf-8") as file:
+    with ThreadPoolExecutor(PARALLEL) as pool, dest.open("a", encoding="utf-8") as file:
         for entry, made in zip(rest, pool.map(partial(_try, complete, task, sleep), rest), strict=True):
             if isinstance(made, Permanent):
                 yield f"{entry['id']}: {made}"
@@ -172,7 +170,7 @@ def _plain(word: str) -> str:
 
 def _try(complete: Complete, task: Task, sleep: Callable[[float], None], entry: Entry) -> Entry | Permanent:
     """What was made of the entry, or why nothing could be. Raises Transient after the last wait."""
-    for wait_s in _WAITS_S:
+    for wait_s in WAITS_S:
         try:
             return prepare(complete, task, entry)
         except Transient:
