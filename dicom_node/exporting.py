@@ -23,7 +23,7 @@ from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.part_file import fsync_folder
 from dicom_node.states import MESSAGES
 from dicom_node.storage import InstanceStore, digest_of
-from dicom_node.timeline import timeline
+from dicom_node.timeline import find_study, timeline
 
 MANIFEST = "manifest.json"
 _Text = tuple[str, str, bytes]  # name below the folder, what it is, content
@@ -113,9 +113,7 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
 
 
 def _read(session: Session, study_id: int) -> _Content:
-    study = session.get(Study, study_id)
-    if study is None:
-        raise Permanent(f"study {study_id} does not exist: `dicom-node status` lists those that do")
+    study = find_study(session, study_id)
     instances = select(Instance).join(Series).where(Series.study_id == study_id).order_by(col(Instance.id))
     return _Content(study, session.exec(instances).all(), (*_sent(session, study), *_told(session, study)))
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, func, or_, select
 
+from dicom_node.errors import Permanent
 from dicom_node.failures import SEEN, is_seen, needs_person
 from dicom_node.flags import flags_from_json, remark
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study, Transition
@@ -59,6 +60,14 @@ def list_statuses(session: Session, limit: int = 50) -> list[StudyStatus]:
     wanted = or_(col(Study.id).in_(failed), col(Study.id).in_(newest))
     studies = session.exec(select(Study).where(wanted).order_by(col(Study.last_received_at).desc())).all()
     return [study_status(session, study) for study in studies]
+
+
+def find_study(session: Session, study_id: int) -> Study:
+    """Raises Permanent if there is none of this number."""
+    study = session.get(Study, study_id)
+    if study is None:
+        raise Permanent(f"study {study_id} does not exist: `dicom-node status` lists those that do")
+    return study
 
 
 def study_status(session: Session, study: Study) -> StudyStatus:

@@ -14,11 +14,10 @@ from sqlmodel import Session, col, select
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import AsJson, opened_rows, print_json, read_rows, say, show
 from dicom_node.config import Settings
-from dicom_node.errors import Permanent
 from dicom_node.health import Condition, absent, conditions, conditions_here
-from dicom_node.models import Commitment, Study
+from dicom_node.models import Commitment
 from dicom_node.roles import roles_of
-from dicom_node.timeline import Moment, StudyStatus, list_statuses, study_status, timeline
+from dicom_node.timeline import Moment, StudyStatus, find_study, list_statuses, study_status, timeline
 
 _MOST_COMMITMENTS = 50
 
@@ -98,9 +97,7 @@ def status_table(statuses: list[StudyStatus]) -> Table:
 
 
 def _read_study(study_id: int, session: Session) -> tuple[StudyStatus, list[Moment]]:
-    study = session.get(Study, study_id)
-    if study is None:
-        raise Permanent(f"study {study_id} does not exist: `dicom-node status` lists those that do")
+    study = find_study(session, study_id)
     return study_status(session, study), timeline(session, study)
 
 
