@@ -3,8 +3,10 @@
 import re
 import socket
 from codecs import BOM_UTF8
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from ssl import SSLSocket
 
 from dicom_node.peers import AuditSyslog
 from dicom_node.tls import client_context
@@ -45,10 +47,16 @@ def send(collector: AuditSyslog, messages: Iterable[bytes]) -> None:
     """
     host_name = socket.gethostname()
     batch = b"".join(frame(each, host_name) for each in messages)
-    address = (collector.host, collector.port)
-    with (
-        socket.create_connection(address, timeout=_TIMEOUT_S) as plain,
-        client_context(collector.tls).wrap_socket(plain, server_hostname=collector.host) as secured,
-    ):
+    with connected(collector, _TIMEOUT_S) as secured:
         secured.sendall(batch)
         secured.unwrap()
+
+
+@contextmanager
+def connected(collector: AuditSyslog, timeout_s: float) -> Iterator[SSLSocket]:
+    """A connection while the block runs. timeout_s: the longest wait for each answer. Raises OSError."""
+    with (
+        socket.create_connection((collector.host, collector.port), timeout=timeout_s) as plain,
+        client_context(collector.tls).wrap_socket(plain, server_hostname=collector.host) as secured,
+    ):
+        yield secured

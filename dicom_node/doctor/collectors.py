@@ -1,14 +1,14 @@
 """Checks of what the node leans on beside its peers: the identity provider, the collector of audit messages."""
 
-import socket
 from collections.abc import Iterator
 
+from dicom_node.audit_syslog import connected
 from dicom_node.config import Settings
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok
 from dicom_node.doctor.network import reach_fault
 from dicom_node.errors import NodeError
 from dicom_node.peers import AuditSyslog
-from dicom_node.tls import client_context, words_of
+from dicom_node.tls import words_of
 
 _LONGEST_S = 5.0
 
@@ -43,12 +43,8 @@ def _collector(what: str, collector: AuditSyslog) -> Diagnosis:
     away = reach_fault(what, collector.host, collector.port)
     if away is not None:
         return away
-    address = (collector.host, collector.port)
     try:
-        with (
-            socket.create_connection(address, timeout=_LONGEST_S) as plain,
-            client_context(collector.tls).wrap_socket(plain, server_hostname=collector.host) as secured,
-        ):
+        with connected(collector, _LONGEST_S) as secured:
             secured.unwrap()
     except OSError as error:
         words = f"{collector.host}:{collector.port} and this node do not agree on TLS: {words_of(error)}"
