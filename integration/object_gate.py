@@ -8,7 +8,7 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import InvalidOutput
 from integration.source_header import SourceHeader
-from integration.sr_header import COPIED_IF_PRESENT, COPIED_OR_EMPTY, PRELIMINARY, RESEARCH, UNVERIFIED, fitting
+from integration.sr_header import COPIED, PRELIMINARY, RESEARCH, UNVERIFIED, fitting
 
 _STATED = {  # standards §5.3: the safety invariants
     "Modality": "SR",
@@ -17,7 +17,6 @@ _STATED = {  # standards §5.3: the safety invariants
     "ContentQualification": RESEARCH,
 }
 _PERSONS = ("VerifyingObserverSequence", "ParticipantSequence")
-_COPIED = ("StudyInstanceUID", *COPIED_OR_EMPTY, *COPIED_IF_PRESENT)
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 
 
@@ -51,7 +50,7 @@ def check_image(report: SourceHeader, source: SourceHeader) -> None:
 
 def require_copied(report: SourceHeader, source: SourceHeader) -> None:
     """Raises InvalidOutput unless the object is of the image's patient and study."""
-    for keyword in _COPIED:
+    for keyword in COPIED:
         require_equal(keyword, report.text(keyword), fitting(source, keyword))
 
 

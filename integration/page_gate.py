@@ -11,9 +11,7 @@ from integration.object_gate import read_back
 from integration.page_header import PageKind, series_description, sop_instance_uid
 from integration.page_text import PageText
 from integration.source_header import SourceHeader
-from integration.sr_header import COPIED_IF_PRESENT, COPIED_OR_EMPTY, RESEARCH, fitting
-
-_COPIED = ("StudyInstanceUID", *COPIED_OR_EMPTY, *COPIED_IF_PRESENT)
+from integration.sr_header import COPIED, RESEARCH, fitting
 
 
 def check_header(payload: bytes, document: ReportDocument, page: PageKind, stated: Mapping[str, str]) -> SourceHeader:
@@ -32,7 +30,7 @@ def check_header(payload: bytes, document: ReportDocument, page: PageKind, state
     }
     for keyword, value in {**of_all, **stated}.items():
         require_equal(keyword, written.text(keyword), value)
-    for keyword in _COPIED:
+    for keyword in COPIED:
         require_equal(keyword, written.text(keyword), fitting(source, keyword))
     return written
 

@@ -32,7 +32,7 @@ DEVICE = "DEV"  # PS3.3 C.17.2, (0040,A084)
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005, IHE AIR 6.5.3.1
 
 # PS3.3 C.7.1.1, C.7.2.1: type 2, empty if the image has none
-COPIED_OR_EMPTY = (
+_COPIED_OR_EMPTY = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
@@ -44,7 +44,7 @@ COPIED_OR_EMPTY = (
     "ReferringPhysicianName",
 )
 # PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.12.1: type 3
-COPIED_IF_PRESENT = (
+_COPIED_IF_PRESENT = (
     "IssuerOfPatientID",
     "StudyDescription",
     "PatientAge",
@@ -52,6 +52,7 @@ COPIED_IF_PRESENT = (
     "PatientWeight",
     "TimezoneOffsetFromUTC",  # governs the copied Study Date and Time
 )
+COPIED = ("StudyInstanceUID", *_COPIED_OR_EMPTY, *_COPIED_IF_PRESENT)
 _LONGEST_SH, _LONGEST_LO = 16, 64  # characters, PS3.5 6.2
 _ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")  # PS3.3 10.14
 _OTHER_ID = ("PatientID", "TypeOfPatientID", "IssuerOfPatientID")  # PS3.3 C.7.1.1
@@ -74,9 +75,9 @@ class SrProduct:
 def describe_patient_and_study(target: Dataset, source: SourceHeader) -> None:
     """Copy the Patient and Study modules word for word. Source: PS3.3 C.7.1.1, C.7.2.1, C.7.2.2."""
     put(target, "StudyInstanceUID", source.require("StudyInstanceUID"))
-    for keyword in COPIED_OR_EMPTY:
+    for keyword in _COPIED_OR_EMPTY:
         put(target, keyword, fitting(source, keyword))
-    for keyword in COPIED_IF_PRESENT:
+    for keyword in _COPIED_IF_PRESENT:
         if value := source.text(keyword):
             put(target, keyword, value)
     _copy_items(target, source, keyword="IssuerOfPatientIDQualifiersSequence", wanted=_ISSUER[1:], required=_ISSUER[1:])
