@@ -18,9 +18,6 @@ PREFIX = "DICOM_NODE_"
 # The last is docker-compose.yml's own.
 _NO_SETTINGS = (CONFIG_FILE_VARIABLE, SECRETS_FOLDER_VARIABLE, "DICOM_NODE_TAG")
 
-# The variables that name the file and the folder, and the names of the others, are all that is read from the
-# environment outside pydantic.
-
 
 class TomlFile(TomlConfigSettingsSource):
     """The settings' file. Raises Permanent, naming it, where it cannot be read."""

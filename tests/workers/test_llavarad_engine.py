@@ -17,7 +17,8 @@ from dicom_node.sentences import find_sentences
 from workers.llavarad import attention
 from workers.llavarad import engine as engine_module
 from workers.llavarad.checkpoint import write_manifest
-from workers.llavarad.engine import Engine, Writer
+from workers.llavarad.engine import Engine
+from workers.llavarad.findings import Writer
 from workers.llavarad.model import LlavaRad
 from workers.llavarad.prompt import MAX_INDICATION_CHARACTERS
 

@@ -20,14 +20,12 @@ from dicom_node.sentences import find_sentences
 from workers.llavarad.attention import Gaze, map_sentences, watch
 from workers.llavarad.checkpoint import CONFIG, TOKENIZER, build_empty, load_weights, verify
 from workers.llavarad.config import ModelConfig, read_config
-from workers.llavarad.findings import EngineIdentity, Findings, Writer
+from workers.llavarad.findings import EngineIdentity, Findings
 from workers.llavarad.model import LlavaRad
 from workers.llavarad.preprocess import to_tensor
 from workers.llavarad.prompt import prompt_chunks, prompt_template
 from workers.llavarad.tokenizer import ChunkTokenizer, read_tokenizer
 from workers.llavarad.vision import grey_image
-
-__all__ = ["Engine", "EngineIdentity", "Findings", "Writer"]
 
 Device = Literal["auto", "cpu", "cuda"]
 
