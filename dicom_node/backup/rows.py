@@ -41,12 +41,18 @@ def dump(engine: Engine, folder: Path) -> None:
 def stored_objects(folder: Path) -> Iterator[StoredObject]:
     """The instances of a dump that have a file, as their rows describe them; sha256 is empty where the row has none."""
     if (folder / _SQLITE).exists():
-        with closing(sqlite3.connect(folder / _SQLITE)) as copy:
-            for row in copy.execute(
-                "SELECT path, size_bytes, sha256 FROM instance WHERE removed_at IS NULL ORDER BY id"
-            ):
-                yield StoredObject(*row)
-        return
+        yield from _objects_of_sqlite(folder / _SQLITE)
+    else:
+        yield from _objects_of_postgresql(folder)
+
+
+def _objects_of_sqlite(source: Path) -> Iterator[StoredObject]:
+    with closing(sqlite3.connect(source)) as copy:
+        for row in copy.execute("SELECT path, size_bytes, sha256 FROM instance WHERE removed_at IS NULL ORDER BY id"):
+            yield StoredObject(*row)
+
+
+def _objects_of_postgresql(folder: Path) -> Iterator[StoredObject]:
     csv.field_size_limit(sys.maxsize)  # the header that is kept of a removed image may be as long as the image
     with _file(folder, "instance").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -108,14 +114,18 @@ def _load_postgresql(engine: Engine, folder: Path) -> None:
         for table in _tables():
             if not _file(folder, table.name).exists():
                 continue  # it is younger than the dump
-            with _file(folder, table.name).open("rb") as file, server.cursor() as cursor:
-                columns = file.readline().decode().strip().split(",")
-                file.seek(0)
-                with cursor.copy(_naming(_IN, table.name, columns)) as rows:
-                    while piece := file.read(_PIECE_BYTES):
-                        rows.write(piece)
+            _load_table(server, table.name, _file(folder, table.name))
             if "id" in table.columns:
                 server.execute(_NEXT_ID.format(table.name, Identifier(table.name)))
+
+
+def _load_table(server: "Connection[tuple[object, ...]]", table: str, source: Path) -> None:
+    with source.open("rb") as file, server.cursor() as cursor:
+        columns = file.readline().decode().strip().split(",")
+        file.seek(0)
+        with cursor.copy(_naming(_IN, table, columns)) as rows:
+            while piece := file.read(_PIECE_BYTES):
+                rows.write(piece)
 
 
 def _naming(statement: SQL, table: str, columns: list[str]) -> Composed:
