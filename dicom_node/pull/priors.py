@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from dicom_node.errors import InvalidHeader, Permanent
+from dicom_node.errors import Permanent
 from dicom_node.pull.query import Answer, Ask, exact, is_study, text_of
-from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import invalid_header
 from dicom_node.receive.coded_words import CHEST_WORDS, RADIOGRAPHY_MODALITIES
 
 LONGEST_SEARCH_S = 600.0  # all its queries together
@@ -26,14 +26,11 @@ class CurrentStudy:
 
 
 def read_current_study(part10: Path) -> CurrentStudy:
-    """Raises InvalidHeader where the file cannot be read."""
-    silence_pydicom()
+    """Raises InvalidHeader where the file cannot be parsed, OSError where the disk fails."""
     keywords = ("StudyInstanceUID", "PatientID", "IssuerOfPatientID", "StudyDate", "StudyTime")
-    try:
+    with invalid_header():
         ds = dcmread(part10, specific_tags=[*keywords], stop_before_pixels=True)
         return CurrentStudy(*(text_of(ds, keyword) for keyword in keywords))
-    except PARSE_ERRORS as error:
-        raise InvalidHeader(f"header cannot be parsed ({type(error).__name__})") from error
 
 
 def newest_prior(ask: Ask, study: CurrentStudy) -> str | None:

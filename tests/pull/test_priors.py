@@ -113,3 +113,5 @@ def test_the_current_study_is_read_from_its_image(tmp_path: Path) -> None:
     file.write_bytes(b"CANARY")
     with pytest.raises(InvalidHeader):
         read_current_study(file)
+    with pytest.raises(FileNotFoundError):  # the disk: another try may find it
+        read_current_study(tmp_path / "away.dcm")
