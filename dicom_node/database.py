@@ -25,7 +25,7 @@ from dicom_node.setting_sources import origin
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCHEMA_REVISION = "0014"  # the newest in migrations/versions
+SCHEMA_REVISION = "0015"  # the newest in migrations/versions
 # What a database raises that is away, restarting, out of disk or read-only. Its text holds the values of the statement.
 AWAY = (OperationalError, InterfaceError, InternalError, TimeoutError)
 _BUSY_TIMEOUT_S = 30

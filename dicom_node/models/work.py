@@ -159,7 +159,7 @@ class Transition(SQLModel, table=True):
     """The timeline: every change of a state, when and why, in words."""
 
     __tablename__: ClassVar[str] = "transition"
-    __table_args__ = (Index("transition_row", "row_kind", "row_id"),)
+    __table_args__ = (Index("transition_row", "row_id", "row_kind"),)
 
     id: int | None = Field(default=None, primary_key=True)
     row_kind: str  # study, job, delivery, commitment or pull
