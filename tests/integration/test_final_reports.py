@@ -46,6 +46,12 @@ def test_what_a_corrected_report_takes_back_is_not_in_its_text(status: str, hous
     assert (row.status, row.findings, row.text) == ("C", "", row.impression)
 
 
+def test_what_stands_beside_the_rows_of_a_report_is_not_its_text(house: House) -> None:
+    house.hear(final().replace(b"OBX|2|FT", b"NTE|1|L|||CANARY\rOBX|2|FT"))
+    row = only(house.sessions, FinalReport)
+    assert row.text == f"{row.findings}\n{row.impression}"
+
+
 def test_a_line_break_of_a_word_processor_is_one(house: House) -> None:
     house.hear(final(findings="Small effusion.\vNo pneumothorax."))
     assert only(house.sessions, FinalReport).findings == "Small effusion.\nNo pneumothorax."

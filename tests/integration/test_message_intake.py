@@ -98,6 +98,7 @@ REFUSED = {
     "no patient": (message("ORM^O01", "ORC|NW|1"), "AE 100"),
     "no patient identifier": (message("ORM^O01", "PID|1||^^^HOSP", "ORC|NW|1"), "AE 101"),
     "long patient identifier": (message("ORM^O01", f"PID|1||{'9' * 200}", "ORC|NW|1"), "AE 102"),
+    "one long patient identifier": (message("ORM^O01", f"PID|1||1~{'9' * 200}", "ORC|NW|1"), "AE 102"),
     "many patient identifiers": (message("ADT^A40", f"PID|1||{'1~' * 101}", "MRG|2"), "AE 102"),
     "no order": (message("ORM^O01", PID), "AE 100"),
     "no number": (message("ORM^O01", PID, "ORC|NW"), "AE 101"),

@@ -81,6 +81,14 @@ def test_text_of_the_peer_is_not_told(ris: LoopbackRis) -> None:
     assert ack.reason == "ris found an error in the report (AE, 103 table value not found)."
 
 
+def test_an_error_of_a_peer_that_says_nothing_more_is_still_a_refusal(ris: LoopbackRis) -> None:
+    refusal = f"MSH|^~\\&|R|||||||||2.5.1\rMSA|AE|{CONTROL_ID}\rERR|\r"
+
+    ack = send_and_hear(ris, frame(refusal.encode()))
+
+    assert (ack.outcome, ack.code) == (REJECTED, "AE")
+
+
 SLOPPY_ACKS = {
     "line_feeds": GOOD_ACK.replace("\r", "\n").encode(),
     "carriage_return_line_feeds": GOOD_ACK.replace("\r", "\r\n").encode(),

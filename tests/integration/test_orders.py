@@ -182,6 +182,14 @@ def test_an_urgent_order_hurries_a_job_that_waits(house: House) -> None:
     assert only(house.sessions, Job).priority == 0
 
 
+def test_a_routine_order_does_not_hurry_what_a_rule_put_last(house: House) -> None:
+    house.receive()
+    with house.sessions.begin() as session:
+        session.exec(select(Job)).one().priority = 9
+    house.hear(order(study=STUDY_UID, priority="R"))
+    assert only(house.sessions, Job).priority == 9
+
+
 def test_the_bell_of_a_job_that_became_urgent_is_rung_anew(house: House) -> None:
     house.receive()
     with house.sessions.begin() as session:
