@@ -21,6 +21,8 @@ from waiting import free_port, in_threads, wait_until
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.errors import NodeError, PeerRejected, PeerUnreachable
+from dicom_node.lifecycle import advance
 from dicom_node.models import Delivery, Job, Study
 from dicom_node.operator import retry
 from dicom_node.peers import DicomDestination
@@ -28,7 +30,8 @@ from dicom_node.receive.commitment_answer import make_answer_handler
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import bound_port
 from dicom_node.receive.scp import start_server
-from dicom_node.states import DeliveryKind
+from dicom_node.settlement import settle_job
+from dicom_node.states import DeliveryKind, DeliveryState
 from dicom_node.storage import InstanceStore
 from integration.commitment_scu import CommitmentScu
 from integration.commitments import commit_due, forgo
@@ -243,6 +246,24 @@ def test_a_pacs_that_cannot_be_reached_is_asked_later(small_house: House) -> Non
     assert small_house.ask()
     assert small_house.states() == ("pending", "reported")
     assert "cannot be reached" in small_house.delivery().reason
+
+
+@pytest.mark.parametrize("error", [PeerUnreachable("hung up"), PeerRejected("refused")])
+def test_what_was_committed_stays_so_however_the_asking_ends(error: NodeError, house: House) -> None:
+    class Late(CommitmentScu):
+        def ask(self, *_: object) -> None:
+            with house.teller.sessions.begin() as session:
+                delivery = session.exec(select(Delivery)).one()
+                advance(session, delivery, DeliveryState.COMMITTED, now=house.clock(), reason="the answer came")
+                settle_job(session, delivery, house.clock())
+            raise error
+
+    with CommittingPacs(keep_silent).listening() as port:
+        house.know(port)
+        house.report()
+        house.send()
+    assert commit_due(house.teller, Late(house.pacs, "CXRNODE", print))  # type: ignore[arg-type]
+    assert (house.states(), house.delivery().reason) == (("committed", "done"), "the answer came")
 
 
 def abort(_: CommittingPacs, assoc: Association, __: Dataset) -> None:

@@ -286,7 +286,8 @@ def test_whoever_lost_the_lease_changes_nothing(ack: object, teller: Teller) -> 
             put_back(session, delivery, now=NOON, due_at=NOON, max_attempts=9, reason="the process died")
 
     deliver_due(teller, FakeDestination(acks=(ack,), before=lose_the_lease))  # type: ignore[arg-type]
-    assert only(teller.sessions, Delivery).state == "pending"
+    delivery = only(teller.sessions, Delivery)
+    assert (delivery.state, delivery.reason[:16]) == ("pending", "the process died")
     assert only(teller.sessions, Job).state == "reported"
 
 

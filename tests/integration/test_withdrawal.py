@@ -569,6 +569,19 @@ def test_a_newer_draft_stops_what_is_pending_of_the_older_one(house: House) -> N
     assert [document.predecessor for document in house.ris.documents[1:]] == [None]
 
 
+def test_what_a_draft_replaces_is_named_to_each_pacs_as_it_has_it(house: House) -> None:
+    other = Settings(data_dir=house.settings.data_dir, pacs=[QUIET | {"sr_class": "comprehensive"}])
+    house.quiet = Recording(other, "quiet", DeliveryKind.SR)
+    for uid, view in (("1.2.2", "AP"), ("1.2.3", "PA")):
+        house.receive(SOPInstanceUID=uid, ViewPosition=view)
+        house.draft()
+        house.tell(house.pacs, house.quiet)
+    for pacs in (house.pacs, house.quiet):
+        (first, _), named = pacs.objects(), pacs.documents[1].predecessor
+        assert named is not None
+        assert (named.sop_class_uid, named.sop_instance_uid) == (first.SOPClassUID, first.SOPInstanceUID)
+
+
 def test_an_older_draft_on_its_way_is_not_overtaken(house: House) -> None:
     house.receive(ViewPosition="AP")
     house.draft()
