@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 from waiting import LONG_S, wait_until
+
+from dicom_node.database import Sessions
 
 
 @dataclass
@@ -49,6 +51,13 @@ class Postgres:
     @property
     def _data(self) -> str:
         return str(self.folder / "data")
+
+
+def waits_for_a_lock(sessions: Sessions) -> bool:
+    """Whether anybody does, of those that use the server."""
+    with sessions() as session:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(session.connection().execute(waiting).scalar())
 
 
 def _not_as_root(folder: Path) -> dict[str, object]:

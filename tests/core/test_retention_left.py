@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from doubles import NOON
+from postgres import waits_for_a_lock
 from retention_house import House
 from rows import add_commitment, add_delivery, add_job, add_report, all_of, only
-from sqlalchemy import text
 from sqlmodel import Session, select
 from waiting import LONG_S, free_port, wait_until
 
@@ -193,12 +193,6 @@ def test_what_is_being_removed_is_not_committed(settings: Settings, postgres_ses
         wait_until(lambda: found or waits_for_a_lock(house.sessions), "the request is looked at")
     asked.join(LONG_S)
     assert [failure.reason for result in found for failure in result.failed] == [NO_SUCH_OBJECT_INSTANCE]
-
-
-def waits_for_a_lock(sessions: Sessions) -> bool:
-    with sessions() as session:
-        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        return bool(session.connection().execute(waiting).scalar())
 
 
 def test_a_request_that_came_first_keeps_what_it_asks_for(house: House) -> None:

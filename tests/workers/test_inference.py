@@ -1,5 +1,6 @@
 """One job from QUEUED to its answer."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from doubles import FINDINGS, IDENTITY, NOON, FakeWriter, FrozenClock
 from films import make_dx
+from postgres import waits_for_a_lock
 from rows import add_job, all_of, moves_of, only, receive
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, select
-from waiting import in_threads
+from waiting import LONG_S, in_threads, wait_until
 
 from dicom_node.attention import maps_from_png
 from dicom_node.config import Settings
@@ -311,6 +313,18 @@ def test_an_unknown_exception_fails_with_its_kind_and_no_value(
     assert "KeyError at workers/inference.py" in caplog.text
 
 
+def test_a_job_that_was_rung_for_is_waited_for(postgres_sessions: Sessions, settings: Settings) -> None:
+    reader = Reader(postgres_sessions, InstanceStore(settings.instances_dir), FakeWriter(), settings, FrozenClock())
+    job_id, found = queue(reader), list[bool]()
+    rung = threading.Thread(target=lambda: found.append(infer(reader, job_id)))
+    with reader.sessions.begin() as session:
+        session.exec(select(Job).with_for_update()).one().rung_at = NOON  # as the sweep does
+        rung.start()
+        wait_until(lambda: found or waits_for_a_lock(reader.sessions), "the job is looked for")
+    rung.join(LONG_S)
+    assert (found, only(reader.sessions, Job).state) == ([True], "done")
+
+
 def test_a_film_whose_file_is_gone_fails_for_a_person(reader: Reader) -> None:
     queue(reader)
     reader.store.open(only(reader.sessions, Instance).path).unlink()
@@ -330,6 +344,7 @@ def test_whoever_lost_the_lease_reports_nothing(error: Exception | None, reader:
     assert infer(replace(reader, writer=FakeWriter(error=error, before=lose_the_lease)))
     job = only(reader.sessions, Job)
     assert (job.state, job.attempts) == ("queued", 1)
+    assert job.reason.startswith("the process died")
     assert all_of(reader.sessions, Report) == all_of(reader.sessions, Delivery) == []
 
 
