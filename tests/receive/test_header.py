@@ -234,3 +234,13 @@ def test_a_header_of_countless_elements_is_refused() -> None:
     start = film.index(struct.pack("<HH2s", 0x0008, 0x0016, b"UI"))
     with pytest.raises(InvalidHeader, match="more than 65536 elements"):
         read_header(BytesIO(film[:start] + empty * 65_537 + film[start:]))
+
+
+def test_a_header_that_holds_a_film_in_an_item_is_refused() -> None:
+    begin = struct.pack("<HH2sHI", 0x0008, 0x2218, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    value = struct.pack("<HH2sHI", 0x0042, 0x0011, b"OB", 0, 64 << 20) + bytes(64 << 20)
+    end = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    with pytest.raises(InvalidHeader, match="header is longer than 67108864 bytes"):
+        read_header(BytesIO(dx_bytes(PixelData=None) + begin + value + end))

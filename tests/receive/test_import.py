@@ -4,11 +4,13 @@ import os
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
 import pytest
-from doubles import FrozenClock
+from doubles import NOON, FrozenClock
 from films import dx_bytes, make_dx, shared_data, write_dx
 from foreign import require_peer
 from pydicom import config, dcmread, dcmwrite
@@ -21,13 +23,14 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 from rows import all_of, only
+from sqlmodel import select
 from stored_files import unfinished_files, whole_files
 from stow_peer import data_set_of
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
-from dicom_node.models import Instance
+from dicom_node.models import Instance, Study
 from dicom_node.receive.importing import CALLING_AE, Fate, import_files
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.media import opened_media
@@ -112,6 +115,20 @@ def test_every_object_below_a_folder_is_imported_and_again_it_is_already_there(
     assert [each.calling_ae for each in instances] == [CALLING_AE] * 2
     kept = [data_set_of((receiver.store.root / each.path).read_bytes()) for each in instances]
     assert sorted(kept) == sorted(data_set_of(film(name)) for name in ("one", "two"))
+
+
+@pytest.mark.parametrize(("state", "later_s"), [("complete", 60), ("receiving", 0)])
+def test_what_is_already_there_was_wanted_now_but_keeps_no_study_open(
+    state: str, later_s: float, receiver: Receiver, tmp_path: Path
+) -> None:
+    clock, path = FrozenClock(), write_dx(tmp_path / "film.dcm")
+    receiver = replace(receiver, clock=clock)
+    imported(receiver, path)
+    with receiver.sessions.begin() as session:
+        session.exec(select(Study)).one().state = state
+    clock.forward(60)
+    assert imported(receiver, path) == {"film.dcm": ALREADY_THERE}
+    assert only(receiver.sessions, Study).last_received_at == NOON + timedelta(seconds=later_s)
 
 
 def test_one_file_is_imported_too(receiver: Receiver, tmp_path: Path) -> None:
