@@ -1,8 +1,11 @@
 """The pages for admins: the settings in force, and who may come in; and everybody's own password."""
 
+import re
+
 import pytest
 from page_browser import PASSWORD, Browser, audited_when, logged_in, page_of
 from pydantic import SecretStr
+from waiting import wait_until
 
 from dicom_node.access.users import list_users
 from dicom_node.config import Settings
@@ -82,6 +85,8 @@ def test_an_admin_lets_somebody_in_who_changes_the_password(page: int, settings:
     assert (short.status, "expected 12 to 256" in short.text) == (409, True)
     done = berta.post("/account/password", csrf=csrf, current=PASSWORD, password=OTHER, again=OTHER)
     assert "Log in" in done.text
+    by_berta = '"110137".*UserID="Berta"'
+    wait_until(lambda: re.search(by_berta, audited_when(settings, "110137"), re.IGNORECASE), "Berta changed a password")
     assert elsewhere.get("/", follow=False).headers["location"] == "/login"
     assert Browser(page).log_in("berta", OTHER).status == 200
     assert Browser(page).log_in("berta", PASSWORD).status == 403

@@ -1,8 +1,11 @@
 """Coming in by an identity provider: one that nobody here wrote, and one that lies."""
 
+import json
 import os
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -123,7 +126,10 @@ def test_what_the_provider_is_asked_for_and_shown_is_by_the_standards(page_port:
     assert is_in(browser)
     ((_, shown),) = [each for each in forger.asked if each[0] == "/token"]
     assert shown["authorization"] == ["Basic cGFnZTpzM2NyZXQlMjBvZiUyMHRoZSUyMHBhZ2UlMjE="]
-    assert shown["code_verifier"][0] not in login_url
+    (verifier,) = shown["code_verifier"]
+    assert verifier not in login_url
+    digest = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode()
+    assert asked["code_challenge"] == digest.rstrip("=")  # RFC 7636 4.2
 
 
 def test_the_cookie_of_an_attempt_survives_the_way_back_and_that_of_a_login_is_for_our_pages_alone(
@@ -137,10 +143,16 @@ def test_the_cookie_of_an_attempt_survives_the_way_back_and_that_of_a_login_is_f
     assert "dicom-node-attempt" not in browser.cookies
 
 
+SHARED = b"a secret of the client, 32 bytes"
+SHARED_JWK = {"kty": "oct", "kid": "shared", "use": "sig", "k": urlsafe_b64encode(SHARED).decode().rstrip("=")}
 ATTACKS = {
     "not signed": {"sign": lambda claims: jwt.encode(dict(claims), None, "none")},
     "signed with what everybody knows": {
         "sign": lambda claims: jwt.encode(dict(claims), public_jwk("good")["n"], "HS256")
+    },
+    "signed with a key that we share": {
+        "sign": lambda claims: jwt.encode(dict(claims), SHARED, "HS256", {"kid": "shared"}),
+        "answers": {"/keys": (200, json.dumps({"keys": [SHARED_JWK]}).encode())},
     },
     "signed by somebody else": {
         "sign": lambda claims: jwt.encode(dict(claims), key_of("thief"), "RS256", {"kid": "good"})
