@@ -16,13 +16,14 @@ from doubles import NOON, FrozenClock
 from pydantic import SecretStr
 from rows import add_delivery, add_job, add_report, all_of, receive
 from sqlalchemy import Engine, inspect, text, update
+from sqlmodel import select
 from stored_files import whole_files
 from waiting import LONG_S, wait_until
 
 from dicom_node import database
-from dicom_node.backup import objects
+from dicom_node.backup import making, objects
 from dicom_node.backup.making import back_up
-from dicom_node.backup.manifest import read_manifest, sha256_of
+from dicom_node.backup.manifest import OBJECTS, read_manifest, sha256_of
 from dicom_node.backup.restoring import restore
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_empty_schema, open_database, require_current_schema
@@ -392,6 +393,25 @@ def test_a_row_whose_file_is_gone_is_counted(settings: Settings, sqlite_engine: 
     (store.root / whole_files(store.root)[0]).unlink()
     made = back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
     assert (made.objects, made.missing) == (2, 1)
+
+
+def test_what_is_removed_while_a_backup_is_made_is_not_missed(
+    settings: Settings, sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fill(settings, Sessions(sqlite_engine))
+    going, keep = whole_files(store.root)[0], making.keep
+
+    def remove(source: Path, target: Path) -> bool:
+        if source == store.root / going:
+            with Sessions(sqlite_engine).begin() as session:
+                session.exec(select(Instance).where(Instance.path == going)).one().removed_at = NOON
+            source.unlink()
+        return keep(source, target)
+
+    monkeypatch.setattr(making, "keep", remove)
+    assert back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock()).missing == 0
+    (objects_kept,) = (tmp_path / "backup").glob(f"*/{OBJECTS}")
+    assert going not in objects_kept.read_text()
 
 
 def test_an_object_that_cannot_be_read_keeps_no_other_out_of_a_backup(
