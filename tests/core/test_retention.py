@@ -38,7 +38,9 @@ from dicom_node.models import (
 from dicom_node.receive.commitment import Reference
 from dicom_node.receive.commitment_result import NO_SUCH_OBJECT_INSTANCE, examine
 from dicom_node.retention import kept_header, rounds
+from dicom_node.retention.eligible import START, find_ended
 from dicom_node.retention.kept_header import header_of
+from dicom_node.retention.removal import give_up_images
 from dicom_node.retention.rounds import Retention
 from dicom_node.states import JobState, StudyState
 from dicom_node.web.study_view import view_study
@@ -217,6 +219,16 @@ def test_what_is_still_in_use_stays(what: str, house: House) -> None:
     house.go_round()
     assert len(house.files()) == 1
     assert only(house.sessions, Study).images_removed_at is None
+
+
+@pytest.mark.parametrize("what", IN_USE)
+def test_what_came_into_use_since_it_was_found_stays(what: str, house: House) -> None:
+    study_id, before = house.add_ended(), TIME_IS_UP - timedelta(days=DAYS)
+    with house.sessions.begin() as session:
+        assert [each.study_id for each in find_ended(session, before, after=START)] == [study_id]
+        IN_USE[what](session, session.get_one(Study, study_id))
+    with house.sessions.begin() as session:
+        assert give_up_images(session, house.store, study_id, ended_before=before, now=TIME_IS_UP, why="a test") == 0
 
 
 def test_a_study_that_was_skipped_has_ended_too(house: House) -> None:
