@@ -296,9 +296,11 @@ def test_an_audit_file_is_copied_whole_or_not_at_all(
         context.setattr(objects.shutil, "copyfile", full_disk)
         with pytest.raises(Permanent, match="No space left on device"):
             restore(elsewhere, new_node, folder, FrozenClock())
+    (folder / "audit" / "audit-2026-03-02.part").write_text("?")  # of a backup that was killed
     restore(elsewhere, new_node, folder, FrozenClock())
     new_node.dispose()
     restored = elsewhere.audit_dir / file.name
+    assert not (elsewhere.audit_dir / "audit-2026-03-02.part").exists()
     assert restored.read_text() == "1\n"
     assert (restored.stat().st_mode | elsewhere.audit_dir.stat().st_mode) & 0o007 == 0  # it names patients
 
@@ -342,6 +344,23 @@ def test_a_damaged_file_of_the_node_that_was_lost_is_replaced(
     new_node.dispose()
     assert (found.objects, found.damaged) == (2, 0)
     assert torn.read_bytes() == (store.root / whole_files(store.root)[0]).read_bytes()
+
+
+def test_a_whole_file_of_the_node_that_was_lost_is_kept(
+    settings: Settings, sqlite_engine: Engine, elsewhere: Settings, tmp_path: Path
+) -> None:
+    """It may be all there is of it."""
+    store = fill(settings, Sessions(sqlite_engine))
+    back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
+    path = whole_files(store.root)[0]
+    whole = elsewhere.instances_dir / path
+    whole.parent.mkdir(parents=True)
+    (tmp_path / "backup" / "instances" / path).rename(whole)
+    new_node = open_database(elsewhere)
+    found = restore(elsewhere, new_node, tmp_path / "backup", FrozenClock())
+    new_node.dispose()
+    assert (found.objects, found.damaged) == (2, 0)
+    assert whole.read_bytes() == (store.root / path).read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"{}", b'{"made_at": "\xe4"}'])

@@ -11,6 +11,7 @@ from drafted_study import add_drafted
 from page_browser import audited_when, logged_in
 from PIL import Image
 from rows import add_delivery, add_job, add_report, add_study, all_of, receive
+from sqlmodel import select
 from waiting import in_threads
 
 from dicom_node.config import Settings
@@ -133,6 +134,16 @@ def test_what_was_sent_is_shown_as_it_was_sent(page: int) -> None:
     assert "Modality" in sr
     assert "Pixel Data" in sr
     assert "PID|1||CANARY-ID\nOBX|1|TX|||The lungs are clear." in oru
+
+
+@pytest.mark.usefixtures("drafted")
+def test_what_was_not_encoded_yet_is_said_to_be_nothing(page: int, node: Receiver) -> None:
+    with node.sessions.begin() as session:
+        for delivery in session.exec(select(Delivery)):
+            delivery.payload = None
+    browser = logged_in(page)
+    for number in (1, 2):
+        assert "Nothing was encoded yet." in browser.get(f"/studies/1/deliveries/{number}").text
 
 
 @pytest.mark.usefixtures("failed")

@@ -31,6 +31,7 @@ def test_a_password_is_kept_as_argon2id_and_known_again(sessions: Sessions) -> N
     assert user.password_hash.startswith("$argon2id$")
     assert [is_password(each, user.password_hash) for each in (PASSWORD, PASSWORD.upper(), "")] == [True, False, False]
     assert not is_password("the password of nobody", None)
+    assert not is_password(PASSWORD, "what is no hash")
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a" * 65, "<script>", "an\nna", "-anna"])
