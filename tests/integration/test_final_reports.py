@@ -176,10 +176,11 @@ def test_each_merging_event_is_a_row(event: str, house: House) -> None:
     assert row.identifiers == '[["OLD", "a"], ["NEW", "1.2", "a"]]'
 
 
-def test_a_number_that_many_share_joins_nobody_by_merges(house: House) -> None:
+@pytest.mark.parametrize("in_full", ["HOSP", "HOSP&1.2.3&ISO"])
+def test_a_number_that_many_share_joins_nobody_by_merges(in_full: str, house: House) -> None:
     for one, other in (("CANARY-ID", "CANARY-NEW"), ("CANARY-A", "CANARY-B")):
         shared = "999999999^^^INSURANCE^SS"
-        house.hear(merge(prior=f"{one}^^^HOSP^MR", surviving=f"{shared}~{other}^^^HOSP^MR", control_id=one))
+        house.hear(merge(prior=f"{one}^^^HOSP^MR", surviving=f"{shared}~{other}^^^{in_full}^MR", control_id=one))
     house.hear(order(patient="CANARY-B^^^HOSP^MR"))
     house.receive()
     assert house.is_held()
