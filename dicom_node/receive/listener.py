@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socketserver import TCPServer
 from typing import Any, cast
 
@@ -58,7 +58,8 @@ class Listener(ThreadedAssociationServer):
         self.trail = trail
         self._refusals = refusals
         self._lock = threading.Lock()
-        self._shaking: Counter[str] = Counter()  # by sender: in the TLS handshake, not an association yet
+        self._leaving = threading.Lock()
+        self._beginning: Counter[str] = Counter()  # by sender: accepted, no association yet
         super().__init__(*arguments, **named)
         trail.started()
 
@@ -84,7 +85,7 @@ class Listener(ThreadedAssociationServer):
 
     def server_close(self) -> None:
         """Leave the port to other processes: pynetdicom's shuts it down for all."""
-        self._port.close()
+        self._port.listening.close()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Before anything is paid for: a thread, a handshake, an association."""
@@ -94,15 +95,15 @@ class Listener(ThreadedAssociationServer):
         return not why
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        if self._secure is not None:
-            try:
-                with self._counted(household_of(client_address[0])):
+        with self._counted(household_of(client_address[0])):
+            if self._secure is not None:
+                try:
                     request = _shake_hands(request, self._secure())
-            except OSError as error:  # time-out, TLS error and reset are all OSErrors
-                self._refusals.tell(Refusal("handshake_refused", client_address[0], words_of(error)))
-                self.shutdown_request(request)
-                return
-        super().process_request_thread(request, client_address)
+                except OSError as error:  # time-out, TLS error and reset are all OSErrors
+                    self._refusals.tell(Refusal("handshake_refused", client_address[0], words_of(error)))
+                    self.shutdown_request(request)
+                    return
+            super().process_request_thread(request, client_address)
 
     def service_actions(self) -> None:
         """Without pynetdicom's: it collects garbage here, which stops every association."""
@@ -114,21 +115,30 @@ class Listener(ThreadedAssociationServer):
         _log.error("association_not_started")
 
     def shutdown(self) -> None:
-        # pynetdicom's takes the server off a list that `make_server` never put it on.
-        TCPServer.shutdown(self)
-        self.server_close()
-        self._see_off()
+        self.see_off()
+        self._port.close()
         self.trail.stopped()
 
-    def _see_off(self) -> None:
-        """Let who is sending come to an end, and hang up on the others; then the audit trail has all that came."""
-        _wait(lambda: all(silence_s(each) > _PAUSE_S for each in self.active_associations), GRACE_S)
-        for assoc in self.active_associations:
-            assoc.abort(block=False)
-        if not _wait(lambda: not self.active_associations, _LAST_WORDS_S):
-            for assoc in self.active_associations:  # its peer keeps the connection
-                assoc.dul.kill_dul()
-            _wait(lambda: not self.active_associations, _LAST_WORDS_S)
+    def see_off(self) -> None:
+        """Let nobody in, who is sending come to an end, and hang up on the others; then the trail has all that came.
+
+        Harmless when called again: it returns when that is done.
+        """
+        with self._leaving:
+            # pynetdicom's takes the server off a list that `make_server` never put it on.
+            TCPServer.shutdown(self)
+            self.server_close()
+            _wait(self._is_silent, GRACE_S)
+            for assoc in self.active_associations:
+                _hang_up(assoc)
+            if not _wait(lambda: not self.active_associations, _LAST_WORDS_S):
+                for assoc in self.active_associations:  # its peer keeps the connection, or takes no answer
+                    _cut(assoc)
+                _wait(lambda: not self.active_associations, _LAST_WORDS_S)
+
+    def _is_silent(self) -> bool:
+        """Whether nobody is sending, nor about to begin."""
+        return not self._beginning and all(silence_s(each) > _PAUSE_S for each in self.active_associations)
 
     def _own(self) -> list[Place]:
         """Of those that asked and were not turned away. Who has not asked yet takes no place from others."""
@@ -151,19 +161,19 @@ class Listener(ThreadedAssociationServer):
             if assoc.requestor.primitive is None
         )  # fmt: skip
         with self._lock:
-            return silent + self._shaking
+            return silent + self._beginning
 
     @contextmanager
     def _counted(self, sender: str) -> Iterator[None]:
         with self._lock:
-            self._shaking[sender] += 1
+            self._beginning[sender] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._shaking[sender] -= 1
-                if not self._shaking[sender]:
-                    del self._shaking[sender]
+                self._beginning[sender] -= 1
+                if not self._beginning[sender]:
+                    del self._beginning[sender]
 
 
 def bound_port(server: ThreadedAssociationServer) -> int:
@@ -179,6 +189,21 @@ def calling_ae_of(assoc: Association) -> str:
 def requestor_of(assoc: Association) -> str:
     """The other end of the connection, which names an association while it is open."""
     return f"{assoc.requestor.address}:{assoc.requestor.port}"
+
+
+def _hang_up(assoc: Association) -> None:
+    if assoc.requestor.primitive is None:  # it has not asked: there is nothing to abort
+        _cut(assoc)
+    else:
+        assoc.abort(block=False)
+
+
+def _cut(assoc: Association) -> None:
+    """End the connection under whoever reads or writes it."""
+    held = assoc.dul.socket
+    if held is not None and held.socket is not None:
+        with suppress(OSError):  # the peer was first
+            socket.socket.shutdown(held.socket, socket.SHUT_RDWR)  # TLS's own forgets the keys first
 
 
 def _wait(is_over: Callable[[], bool], longest_s: float) -> bool:

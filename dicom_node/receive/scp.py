@@ -71,7 +71,7 @@ def _receive_first(settings: Settings, port: Port, require_siblings: Callable[[]
     """And do what is done once, however many receive."""
     pulse = Pulse()
     digested = partial(pulse.beat, "digests", longest_s=_LONGEST_DIGEST_S)
-    with _receiving(settings, port, pulse) as (receiver, server):
+    with _receiving(settings, port, pulse, stop) as (receiver, server):
         digests = Digests(receiver)
         works = {
             "siblings": require_siblings,
@@ -91,13 +91,15 @@ def _receive_beside(settings: Settings, port: Port, process: int, stop: threadin
         if fault := pulse.fault():
             raise Permanent(fault)
 
-    with _receiving(settings, port.of(process), pulse) as (receiver, server):
+    with _receiving(settings, port.of(process), pulse, stop) as (receiver, server):
         works = {"health": require_well, **lanes(Reporter(settings, receiver, server, stop))}
         together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=_LONGEST_COMMITMENT_S))
 
 
 @contextmanager
-def _receiving(settings: Settings, port: Port, pulse: Pulse) -> Iterator[tuple[Receiver, Listener]]:
+def _receiving(
+    settings: Settings, port: Port, pulse: Pulse, stop: threading.Event
+) -> Iterator[tuple[Receiver, Listener]]:
     engine = open_database(settings)
     lengthen_log(engine)
     receiver = Receiver.of(settings, engine, utc_now)
@@ -105,10 +107,17 @@ def _receiving(settings: Settings, port: Port, pulse: Pulse) -> Iterator[tuple[R
         server = start_server(settings, receiver, port)
         server.on_turn = partial(pulse.beat, "listener", longest_s=_LONGEST_ACCEPT_S)
         _log.info("listening", port=bound_port(server), pid=os.getpid())
+        threading.Thread(target=_see_off, args=(server, stop), name="seeing-off", daemon=True).start()
         try:
             yield receiver, server
         finally:
             server.shutdown()
+
+
+def _see_off(server: Listener, stop: threading.Event) -> None:
+    """At once: what is told of commitments meanwhile may wait long for its peer."""
+    stop.wait()
+    server.see_off()
 
 
 def _freeze_what_was_imported() -> None:

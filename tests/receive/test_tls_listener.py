@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -348,3 +349,21 @@ def test_who_shakes_hands_slowly_has_no_more_time_than_who_is_silent(port: int, 
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+def test_who_shakes_hands_when_the_receiver_stops_is_served(
+    secure: Settings, sqlite_sessions: Sessions, client_tls: Tls
+) -> None:
+    receiver = Receiver(InstanceStore(secure.instances_dir), sqlite_sessions, FrozenClock())
+    server = start_server(secure, receiver)
+    with (
+        socket.create_connection(("127.0.0.1", bound_port(server)), timeout=LONG_S) as plain,
+        ThreadPoolExecutor() as threads,
+    ):
+        wait_until(server._silent, "its connection is accepted")
+        stopping = threads.submit(server.shutdown)
+        wait_until(lambda: server._port.listening.fileno() < 0, "nobody else comes in")
+        with client_context(client_tls).wrap_socket(plain, server_hostname="127.0.0.1") as secured:
+            secured.sendall(association_request("MODALITY"))
+            assert secured.recv(1)[0] == ACCEPTED
+        stopping.result()

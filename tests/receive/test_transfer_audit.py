@@ -1,6 +1,7 @@
 """What the audit trail has of an association that stored something, on both paths."""
 
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from waiting import wait_until
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.heartbeat import Pulse
 from dicom_node.receive import scp
 from dicom_node.receive.intake import Receiver
 from dicom_node.receive.listener import Listener, bound_port
+from dicom_node.receive.port import open_port
 from dicom_node.storage import InstanceStore
 
 
@@ -63,15 +66,62 @@ def test_who_is_sending_when_the_receiver_stops_is_answered_and_told_of(
     assert transfers(settings) == [(2, "CANARY-ID")]
 
 
-def test_who_keeps_the_connection_keeps_no_receiver_from_its_end(settings: Settings, sqlite_sessions: Sessions) -> None:
-    receiver = Receiver(InstanceStore(settings.instances_dir), sqlite_sessions, FrozenClock())
-    server = scp.start_server(settings, receiver)
+@pytest.mark.parametrize("path", ["fast", "plain"])
+def test_who_keeps_the_connection_keeps_no_receiver_from_its_end(
+    path: str, settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    server = started(settings.model_copy(update={"receive_path": path}), sqlite_sessions)
     with RawPeer(bound_port(server)) as peer:
         assert peer.associate() == ACCEPTED
         peer.send(store("1.2.1", object_bytes("1.2.1")))
         assert peer.status() == 0
         server.shutdown()
     assert transfers(settings) == [(1, "CANARY-ID")]
+
+
+@pytest.mark.parametrize("path", ["fast", "plain"])
+def test_who_connected_before_the_receiver_stops_may_still_send(
+    path: str, settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    server = started(settings.model_copy(update={"receive_path": path}), sqlite_sessions)
+    whole = store("1.2.1", object_bytes("1.2.1"))
+    with RawPeer(bound_port(server)) as busy, RawPeer(bound_port(server)) as late, ThreadPoolExecutor() as threads:
+        assert busy.associate() == ACCEPTED
+        busy.send(whole[:-1000])
+        wait_until(lambda: len(server.active_associations) == 2, "both are connected")
+        stopping = threads.submit(server.shutdown)
+        wait_until(lambda: not listens(server), "nobody else comes in")
+        assert late.associate() == ACCEPTED
+        busy.send(whole[-1000:])
+        assert busy.status() == 0
+        for peer in (busy, late):
+            peer.socket.close()
+        stopping.result()
+    assert "a fault of this program" not in "".join(told.read_text() for told in settings.audit_dir.iterdir())
+
+
+@pytest.mark.parametrize("path", ["fast", "plain"])
+def test_who_has_asked_for_nothing_is_hung_up_on_when_the_receiver_stops(
+    path: str, settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    server = started(settings.model_copy(update={"receive_path": path}), sqlite_sessions)
+    with RawPeer(bound_port(server)) as peer:
+        wait_until(lambda: server.active_associations, "it is connected")
+        server.shutdown()
+        assert peer.answer()[0] == 0
+
+
+def test_nobody_is_let_in_while_a_peer_hangs_that_a_commitment_is_told_to(
+    settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    stop = threading.Event()
+    with scp._receiving(settings, open_port(settings), Pulse(), stop) as (_, server):
+        stop.set()
+        wait_until(lambda: not listens(server), "the port closes before the rounds have ended")
+
+
+def started(settings: Settings, sessions: Sessions) -> Listener:
+    return scp.start_server(settings, Receiver(InstanceStore(settings.instances_dir), sessions, FrozenClock()))
 
 
 def object_bytes(sop_instance: str) -> bytes:
