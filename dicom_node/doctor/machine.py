@@ -122,11 +122,11 @@ def _certificate(setting: str, tls: Files, make: Callable[[Files], ssl.SSLContex
     except (OSError, ssl.SSLError) as error:
         words = f"{named(tls)} make no TLS: {words_of(error)}"
         return fault(what, words, "give PEM files that this user can read, a key that belongs to the certificate")
-    if crl_left is not None and crl_left < WARN_BEFORE_CRL:
-        return _crl(what, f"a CRL in {tls.ca}", crl_left)
     if left < timedelta(0):
         words = f"{tls.certificate} expired {(-left).days} days ago"
         return fault(what, words, "replace the file; no restart is needed")
+    if crl_left is not None and crl_left < WARN_BEFORE_CRL:
+        return _crl(what, f"a CRL in {tls.ca}", crl_left)
     if left < _WARN_BEFORE:
         words = f"{tls.certificate} expires in {left.days} days"
         return warning(what, words, "replace the file; no restart is needed")

@@ -89,9 +89,9 @@ def _certificate(tmp_path: Path, days: int = 30) -> Tls:
     return Authority(tmp_path / "certificates").issue("node", days=days)
 
 
-def _with_crl(tmp_path: Path, hours: int) -> Tls:
+def _with_crl(tmp_path: Path, hours: int, *, days: int = 30) -> Tls:
     authority = Authority(tmp_path / "certificates")
-    tls = authority.issue("node")
+    tls = authority.issue("node", days=days)
     authority.certificate.write_text(authority.certificate.read_text() + authority.revocations(hours=hours))
     return tls
 
@@ -142,6 +142,12 @@ BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, st
     "a certificate that has ended": (
         lambda s, tmp: {"http_tls": _certificate(tmp, days=-1)},
         "certificate (http_tls)",
+        "expired 1 days ago",
+        "replace the file",
+    ),
+    "a certificate that has ended, and a CRL that soon will": (
+        lambda s, tmp: {"tls": _with_crl(tmp, hours=6, days=-1)},
+        "certificate (tls)",
         "expired 1 days ago",
         "replace the file",
     ),
