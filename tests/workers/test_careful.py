@@ -271,6 +271,9 @@ def test_a_finding_that_is_there_and_is_not_is_a_contradiction(text: str) -> Non
         "Left effusion. No pneumothorax, persistent left effusion.",
         "No pneumothorax. Pneumothorax not seen.",
         "No effusion. Pleural effusion: none.",
+        "Nodule in the right lung, not seen on the lateral view. There is a nodule in the right lung.",
+        "Small right effusion, not seen on CT. The right effusion is layering.",
+        "Nodule not seen previously. There is a nodule in the left lung.",
     ],
 )
 def test_doubt_another_side_or_a_qualified_no_is_no_contradiction(text: str) -> None:

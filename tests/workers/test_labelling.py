@@ -207,6 +207,29 @@ SENTENCES = {
         ("Central line", PRESENT, "left"),
         ("Chest tube", PRESENT, "right"),
     ],
+    # Another image's
+    "Right effusion, not seen on CT.": [],
+    "Opacity at the left base, not seen on the lateral view.": [],
+    "Nodule, which was not present on a chest radiograph of last year, is in the right apex.": [],
+    "Effusion was not present in 2019.": [],
+    "The right effusion is not seen on this study.": [("Pleural effusion", ABSENT, "right")],
+    "The pneumothorax is not seen in the right lung.": [("Pneumothorax", ABSENT, "right")],
+    "Pneumothorax is not seen on either side.": [("Pneumothorax", ABSENT, "")],
+    # A doubt that is not that of what is denied
+    "No change in opacity suspicious for pneumonia.": [("Opacity", PRESENT, ""), ("Pneumonia", OPEN, "")],
+    "No effusion and findings concerning for pneumonia.": [("Pneumonia", OPEN, ""), ("Pleural effusion", ABSENT, "")],
+    # Answers to headings
+    "Edema: resolved.": [],
+    "Pneumothorax: has resolved.": [("Pneumothorax", ABSENT, "")],
+    "Chest tube: removed.": [],
+    "Pneumonia: unlikely.": [("Pneumonia", OPEN, "")],
+    "Pneumothorax: ?": [("Pneumothorax", OPEN, "")],
+    "Pneumothorax: there is none.": [],
+    # One out, another in
+    "Interval removal of the endotracheal tube and placement of a feeding tube.": [
+        ("Endotracheal tube", ABSENT, ""),
+        ("Feeding tube", PRESENT, ""),
+    ],
     # The heart
     "The heart is mildly enlarged.": [("Cardiomegaly", PRESENT, "")],
     "The cardiac silhouette is mild to moderately enlarged.": [("Cardiomegaly", PRESENT, "")],

@@ -38,14 +38,15 @@ _GOES_ON = "".join(
 _WITH = r"(?<!consistent )(?<!compatible )(?<!associated )(?<!keeping )\bwith"
 # Where what was said before no longer reaches: the next clause begins here.
 _CLAUSE_END = re.compile(
-    r";|:(?!\s*(?:none|nil|absent|negative|no|not|without|there (?:is|are) no|possibl[ey]|probabl[ey]|likely|suspected"
-    r"|questionable|may|might|can ?not)\b)"
+    r";|:(?!\s*(?:(?:none|nil|nothing|absent|negative|no|not|without|there (?:is|are) no(?:ne)?|possibl[ey]|probabl[ey]"
+    r"|(?:un)?likely|less likely|suspected|questionable|equivocal|unclear|uncertain|excluded|ruled? out|may|might|could"
+    r"|can ?not|(?:now )?(?:resolved|removed|cleared)|is|are|was|were|has|have)\b|\?))"
     rf"|{_GOES_ON}(?<!: )\bthere(?= (?:is|are)\b)"
     rf"|{_WITH}(?= (?:very |mildly |slightly )?(?:small|tiny|trace|mild|moderate|severe|minimal|slight|subtle|large"
     r"|left|right|bilateral|bibasilar|basilar|new|persist\w+|residual|stable|unchanged|adjacent|layering|loculated|patchy"
     r"|increas\w+|decreas\w+|improv\w+|worsen\w+)\b)"
     r"|\b(?:but|however|al?though|though|while|whereas|except|other than|aside from|apart from|without)\b"
-    r"|,? (?:with|and)(?= (?:there|an?|the|no)\b)"
+    r"|,? (?:with|and)(?= (?:there|an?|the|no|(?:\w+ )?(?:placement|insertion) of)\b)"
     r"|,(?= (?:there|an?|no)\b)"
     r"|(?:,|(?<!\bright )(?<!\bleft )\band\b)"
     r"\s*(?=(?:small|tiny|trace|mild|moderate|severe|minimal|left|right|bilateral)\b)",
@@ -63,20 +64,30 @@ _WHOLLY_GONE = (
     r"(?:has|have|is|are|was|were) (?:(?:now|since|completely|fully|entirely|been) ){0,3}(?:removed|resolved|cleared)"
 )
 _BEFORE_NOW = r"(?! (?:previously|before|(?:on|in) (?:(?:the|a|any) )?(?:prior|previous|earlier|last|old)))"
+_NOT_SEEN = (
+    r"not (?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated|detected|demonstrated|apparent|visible)\b"
+    rf"{_BEFORE_NOW}"
+)
+# "Not seen on the lateral view", "not present in 2019": that says nothing of the film, or not of all of it.
+_ON_ANOTHER = (
+    r" (?:yesterday|(?:on|in) (?!(?:(?:the|this|these|either|both|current|present|today['’]s|chest) )*"
+    r"(?:right|left|sides?|lungs?|chest|thorax|today|(?:exam\w*|study|radiographs?|films?|images?|views?|x-?rays?)"
+    r"(?! (?:of|from|dated)\b))\b))"
+)
 _DENIED_AFTER = any_of(
     r"(?:is|are|was|were) absent",
-    r"not (?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated|detected|demonstrated|apparent|visible)\b"
-    rf"{_BEFORE_NOW}",
+    rf"{_NOT_SEEN}(?!{_ON_ANOTHER})",
     rf"{_WHOLLY_GONE}\b(?! (?:only |but )?(?:partial|incomplet|in part|mostly|nearly|almost))",
     r"no longer",
 )
+_DENIED_ON_ANOTHER = re.compile(rf"\b{_NOT_SEEN}{_ON_ANOTHER}", re.IGNORECASE)
 # "Pneumothorax: none.", and other answers to a heading that deny something.
 _IS_NONE = re.compile(
     r"\s*(?:[:,–-]+\s*)?(?:none|nil|no|absent|negative)(?: (?:seen|present|identified|visuali[sz]ed|noted|evident))?"
     r"[^\w\s]*$",
     re.IGNORECASE,
 )
-_ANSWERS_NO = any_of("none", "nil", "absent", "negative", "no", "not", "without")
+_ANSWERS_NO = any_of("none", "nil", "nothing", "absent", "negative", "no", "not", "without")
 # "Has not resolved", "partial resolution": nothing is said to be gone, nor to be there.
 _PARTLY_GONE = any_of(
     r"(?:no|not|never|without|some|partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|mostly|largely)(?:[ -]\w+){0,2}"
@@ -101,7 +112,8 @@ _DOUBTED_BEFORE = any_of(
 )  # fmt: skip
 # "No suspicious nodule", "no opacity to suggest pneumonia": words of doubt that leave nothing open.
 _NO_DOUBT = any_of(
-    r"(?:no|without)(?: [\w-]+){0,4}? (?:(?:suspicious|concerning)(?! for)|(?:suspicious|concerning|worrisome) for"
+    r"(?:no|without)(?: (?!and\b|with\b|chang|improv|decreas|increas|worsen|differen)[\w-]+){0,4}?"
+    r" (?:(?:suspicious|concerning)(?! for)|(?:suspicious|concerning|worrisome) for"
     r"|to suggest|suggest(?:ing|ive of))"
 )
 _DOUBTED_AFTER = any_of(
@@ -209,7 +221,7 @@ def _presence(finding: Finding, before: str, after: str) -> Presence | None:
         return Presence.UNDETERMINED
     if is_heading and not _IS_NONE.match(after) and _ANSWERS_NO.search(_NO_DENIAL.sub("", after)):
         return None  # what follows says of what
-    if _ITS_REMOVAL.match(after):
+    if _ITS_REMOVAL.match(after) or _DENIED_ON_ANOTHER.search(after):
         return None
     denying = _ANOTHER_IS_GONE.sub("", _NO_DENIAL.sub("", before))
     is_denied = _DENIED_BEFORE.search(denying) or _DENIED_AFTER.search(after) or _IS_NONE.match(after)

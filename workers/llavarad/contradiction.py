@@ -99,7 +99,10 @@ _PRESENT_AFTER = _any(
 _DOUBT = _any(
     r"\b(?:may|might|could|possibl[ey]|probabl[ey]|likely|suspect\w*|suspicious|question\w*|concern\w*|suggest\w*"
     r"|versus|vs|evaluat\w*|assess\w*|rule out|excluded?|difficult|cannot|can not|borderline|potential\w*|if|history"
-    r"|equivocal|unlikely)\b"
+    r"|equivocal|unlikely)\b",
+    # of another image: "not seen on the lateral view"
+    r"\bnot\s+(?:seen|present|identified|visuali[sz]ed|noted|evident|appreciated)\s+(?:previously|before"
+    r"|(?:on|in)\s+(?:(?:the|a|any)\s+)?(?:prior|previous|earlier|last|old|lateral|frontal|ct|comparison))\b",
 )
 # "No large effusion" leaves room for a small one, "no other fracture" for the first.
 _QUALIFIED = _any(
