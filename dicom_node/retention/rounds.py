@@ -46,7 +46,8 @@ class Retention:
         self._trail = trail
         self._timer = timer
         self._look_at = timer()
-        self._after = START  # where the look is: those before that have images are needed, or make no room
+        # Where the look for each reason is: those before that have images are needed, or make no room.
+        self._after: dict[str, Place] = {}
         self._refused = 0  # at this look
         self._stuck: set[int] = set()  # the disk does not give all of their files up, and the log says so
 
@@ -61,7 +62,8 @@ class Retention:
             is_busy = False
         if not is_busy:
             self._look_at = self._timer() + _LOOK_EVERY_S
-            self._after = START if self._refused < _MOST_REFUSED else self._after  # the next goes on where this ended
+            if self._refused < _MOST_REFUSED:  # else the next goes on where this ended
+                self._after.clear()
             self._refused = 0
         return is_busy
 
@@ -78,7 +80,7 @@ class Retention:
             for place in self._candidates(reason):
                 if self._give_up(place.study_id, reason):
                     return self._finish(place.study_id)
-                self._after, self._refused = place, self._refused + 1
+                self._after[reason.words], self._refused = place, self._refused + 1
         return False
 
     def _candidates(self, reason: _Reason) -> Iterator[Place]:
@@ -101,7 +103,7 @@ class Retention:
 
     def _find(self, reason: _Reason) -> list[Place]:
         with self._receiver.sessions() as session:
-            return find_ended(session, reason.ended_before, after=self._after)
+            return find_ended(session, reason.ended_before, after=self._after.get(reason.words, START))
 
     def _reasons(self) -> Iterator[_Reason]:
         now, wanted = self._receiver.clock(), self._wanted

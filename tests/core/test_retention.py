@@ -266,6 +266,22 @@ def test_a_short_disk_makes_the_oldest_go_first_until_there_is_room(settings: Se
     assert (removed, len(house.files())) == ([False, True, False], 2)
 
 
+def test_who_is_needed_when_its_time_is_up_keeps_no_older_one_from_making_room(
+    settings: Settings, sqlite_sessions: Sessions
+) -> None:
+    house = House(settings, sqlite_sessions, days=DAYS, free_bytes=10**9)
+    old, needed = house.add_ended(1), house.add_ended(2)
+    with house.sessions.begin() as session:
+        session.add(
+            Transition(row_kind="study", row_id=old, old="complete", new="complete", at=TIME_IS_UP - timedelta(days=1))
+        )
+        _order_of_another(session, session.get_one(Study, needed))
+    house.store.free = 10**8
+    house.go_round()
+    removed = {study.id: study.images_removed_at is not None for study in all_of(house.sessions, Study)}
+    assert removed == {old: True, needed: False}
+
+
 def test_a_study_of_this_hour_makes_no_room(settings: Settings, sqlite_sessions: Sessions) -> None:
     house = House(settings, sqlite_sessions, free_bytes=10**9)
     house.add_ended()
