@@ -1,6 +1,7 @@
 """A real model on a machine whose card cannot be used: not read on processors in silence, minutes a draft."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from workers.llavarad.engine import Engine
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A model for patients, by its licence."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(engine, "_DEVICES", tmp_path / "dev")
@@ -24,7 +27,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"licence": "free"}))
     write_manifest(tmp_path / "model")
-    return tmp_path / "model"
+    yield tmp_path / "model"
+    torch.set_num_threads(threads)
 
 
 def test_a_card_that_is_there_and_cannot_be_used_is_told(folder: Path, tmp_path: Path) -> None:
@@ -44,6 +48,14 @@ def test_a_torch_without_cuda_reads_on_processors(
 ) -> None:
     (tmp_path / "dev" / "nvidia0").touch()
     monkeypatch.setattr(torch.version, "cuda", None)
+    assert Engine.load(folder).identity.name
+
+
+def test_a_card_that_is_hidden_on_purpose_is_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dev" / "nvidia0").touch()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert Engine.load(folder).identity.name
 
 

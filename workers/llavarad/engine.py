@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,8 +115,9 @@ def _choose(device: Device, config: ModelConfig) -> torch.device:
         return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # by somebody who wants it so
     # A container that has lost its card, for instance by `systemctl daemon-reload` on the host, still has its node.
-    if torch.version.cuda and not config.is_synthetic and any(_DEVICES.glob("nvidia[0-9]*")):
+    if torch.version.cuda and not is_hidden and not config.is_synthetic and any(_DEVICES.glob("nvidia[0-9]*")):
         raise EngineLost("an NVIDIA card is there, but cannot be used: see `nvidia-smi`, then start the worker again")
     return torch.device("cpu")
 
