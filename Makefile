@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint peers bench-receive bench-idle bench-hl7 kill-test power-cut outages attack fuzz validate conformance phantom-model compose-check clean
+.PHONY: demo test lint peers bench-receive bench-idle bench-hl7 bench-past kill-test power-cut outages attack fuzz validate conformance phantom-model compose-check clean
 
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
@@ -47,6 +47,9 @@ bench-idle: $(VENV)/installed-dev  ## What idle associations take, and how many 
 
 bench-hl7: $(VENV)/installed-dev  ## How many orders a second the HL7 port takes, each committed before its AA
 	$(BIN)/python tests/bench/hl7_bench.py
+
+bench-past: $(VENV)/installed-dev  ## Whether a node with years behind it answers as fast as on its first day
+	$(BIN)/python tests/bench/past_bench.py
 
 bench-receive: $(VENV)/installed-dev peers  ## Receiving beside DCMTK, Orthanc and pynetdicom; BENCH="--repetitions 3", FOLDER=disk, WRITE=1
 	$(BIN)/python tests/bench/receive_bench.py $(if $(FOLDER),--folder $(FOLDER)) $(if $(WRITE),--write) $(BENCH)
