@@ -18,9 +18,12 @@ from dicom_node.audit import audited, who_runs_this
 from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.deliveries import reports_of
 from dicom_node.errors import InvalidHeader, Permanent
+from dicom_node.flags import flags_from_json
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.part_file import fsync_folder
+from dicom_node.product import opening
 from dicom_node.states import MESSAGES
 from dicom_node.storage import InstanceStore, digest_of
 from dicom_node.timeline import find_study, timeline
@@ -79,7 +82,7 @@ def export_study(settings: Settings, sessions: Sessions, study_id: int, folder: 
     if folder.exists():
         raise Permanent(f"{folder} is there already, and nothing is overwritten")
     with sessions() as session:
-        content = _read(session, study_id)
+        content = _read(session, study_id, settings.disclaimer)
     with audited(settings, clock) as trail:
         trail.exported(who_runs_this(), content.study.study_instance_uid, content.study.patient_id)
     with _all_or_nothing(folder) as part:
@@ -112,10 +115,11 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
     fsync_folder(folder.parent)  # not above: it has its name now
 
 
-def _read(session: Session, study_id: int) -> _Content:
+def _read(session: Session, study_id: int, disclaimer: str) -> _Content:
     study = find_study(session, study_id)
     instances = select(Instance).join(Series).where(Series.study_id == study_id).order_by(col(Instance.id))
-    return _Content(study, session.exec(instances).all(), (*_sent(session, study), *_told(session, study)))
+    texts = (*_sent(session, study), *_drafted(session, study, disclaimer), _told(session, study))
+    return _Content(study, session.exec(instances).all(), texts)
 
 
 def _write_received(source: _Source, instance: Instance, folder: Path, manifest: Manifest) -> None:
@@ -171,16 +175,23 @@ def _sent(session: Session, study: Study) -> Iterator[_Text]:
         yield f"sent/{each.id}-{each.destination}-{each.kind}.{ending}", words, each.payload or b""
 
 
-def _told(session: Session, study: Study) -> Iterator[_Text]:
-    reports = select(Report).join(Job).where(Job.study_id == study.id).order_by(col(Report.id))
-    for report in session.exec(reports):
-        yield (
-            f"drafts/{report.id}.txt",
-            f"draft of {report.model_name} {report.model_version}",
-            report.findings.encode(),
-        )
+def _drafted(session: Session, study: Study, disclaimer: str) -> Iterator[_Text]:
+    for report in reports_of(session, study):
+        words = f"draft of {report.model_name} {report.model_version}"
+        yield f"drafts/{report.id}.txt", words, _as_shown(report, disclaimer).encode()
+
+
+def _as_shown(report: Report, disclaimer: str) -> str:
+    """The words of a draft, below what has to stand above them."""
+    lines = [opening(disclaimer, is_synthetic=report.model_is_synthetic)]
+    lines += [f"WITHDRAWN: {report.withdrawal_reason}"] if report.withdrawn_at else []
+    lines += [f"Check: {flag.sentence}" for flag in flags_from_json(report.flags)]
+    return "\n".join([*lines, "", report.findings, ""])
+
+
+def _told(session: Session, study: Study) -> _Text:
     lines = [f"{moment.at.isoformat()}  {moment.what}\n" for moment in timeline(session, study)]
-    yield "timeline.txt", "what happened to the study", "".join(lines).encode()
+    return "timeline.txt", "what happened to the study", "".join(lines).encode()
 
 
 def _described(folder: Path, name: str, what: str) -> ExportedFile:

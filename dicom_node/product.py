@@ -15,6 +15,11 @@ DISCLAIMER = (
 )
 
 
+def opening(disclaimer: str, *, is_synthetic: bool) -> str:
+    """What stands above the words of a draft, wherever they leave the node."""
+    return f"{SYNTHETIC}: nothing below is about the patient.\n{disclaimer}" if is_synthetic else disclaimer
+
+
 @cache
 def software_version() -> str:
     return version(MODEL_NAME)

@@ -18,13 +18,11 @@ from dicom_node.labels import Labels, labels_from_json
 from dicom_node.models import Delivery, Instance, Job, Report, Study
 from dicom_node.orders import order_of
 from dicom_node.peers import SrClass
-from dicom_node.product import SYNTHETIC
+from dicom_node.product import opening
 from dicom_node.states import MESSAGES, WITHDRAWALS, DeliveryKind
 from dicom_node.storage import InstanceStore
 from integration.history import SentObject, earlier_delivery, objects_at_destination, oru_sent, rows_sent, sr_of
 from integration.order_numbers import NO_ORDER, OrderNumbers, numbers_in, numbers_of
-
-_SYNTHETIC_OPENING = f"{SYNTHETIC}: nothing below is about the patient."
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class ReportDocument:
     @property
     def opening(self) -> str:
         """What every report says before the draft."""
-        return f"{_SYNTHETIC_OPENING}\n{self.disclaimer}" if self.model.is_synthetic else self.disclaimer
+        return opening(self.disclaimer, is_synthetic=self.model.is_synthetic)
 
 
 def load_document(session: Session, store: InstanceStore, settings: Settings, delivery: Delivery) -> ReportDocument:

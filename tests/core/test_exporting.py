@@ -19,7 +19,9 @@ from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent, StorageAway
 from dicom_node.exporting import export_study
-from dicom_node.models import Delivery, Instance
+from dicom_node.flags import Flag, FlagKind, flags_to_json
+from dicom_node.models import Delivery, Instance, Report
+from dicom_node.product import DISCLAIMER
 
 MEBIBYTE = 2**20
 
@@ -65,6 +67,19 @@ def test_what_is_removed_and_comes_again_meanwhile_is_exported(house: House, tmp
     stored = house.store.open(only(house.sessions, Instance).path)
     (exported,) = (tmp_path / "out" / "received").iterdir()
     assert exported.read_bytes() == stored.read_bytes()
+
+
+def test_an_exported_draft_says_first_what_it_is_and_what_to_check(house: House, tmp_path: Path) -> None:
+    study_id = house.add_ended()
+    with house.sessions.begin() as session:
+        report = session.exec(select(Report)).one()
+        report.model_is_synthetic, report.withdrawn_at, report.withdrawal_reason = True, NOON, "wrong side marker"
+        report.flags = flags_to_json([Flag(FlagKind.DATE, "names a date")])
+    export_study(house.settings, house.sessions, study_id, tmp_path / "out", house.clock)
+    lines = (tmp_path / "out" / "drafts" / f"{report.id}.txt").read_text().splitlines()
+    synthetic = "SYNTHETIC TEST MODEL: nothing below is about the patient."
+    above = [synthetic, DISCLAIMER, "WITHDRAWN: wrong side marker", "Check: names a date", ""]
+    assert lines == [*above, report.findings]
 
 
 def test_a_disk_that_fills_leaves_nothing_and_is_told_in_a_line(sqlite_house: House, tmp_path: Path) -> None:

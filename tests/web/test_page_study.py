@@ -220,6 +220,7 @@ def test_an_operator_withdraws_with_a_reason(page: int, node: Receiver) -> None:
     browser = logged_in(page, "operator")
     asked = browser.get("/studies/1/withdraw")
     fields = {"csrf": asked.csrf, "seen": asked.seen}
+    assert "<b>SYNTHETIC TEST MODEL</b> <b>Preliminary, not reviewed</b>" in asked.text
     assert browser.post("/studies/1/withdraw", reason="  \n ", **fields).status == 400
     after = browser.post("/studies/1/withdraw", reason=" another\npatient's film ", **fields).text
     assert "operator withdrew its drafts: another patient&#39;s film" in after
