@@ -42,7 +42,7 @@ def add_deliveries(
             due_at=now,
             created_at=now,
         )
-        begin(session, row, now, reason=f"for {destination}")
+        begin(session, row, now, reason=f"for {row.name}")
     return len(wanted)
 
 

@@ -38,7 +38,7 @@ def settle_job(session: Session, delivery: Delivery, now: datetime) -> None:
     session.flush()  # or what the caller has set is read over
     report = session.get_one(Report, delivery.report_id)
     job = session.exec(select(Job).where(Job.id == report.job_id).with_for_update(), execution_options=anew).one()
-    reason = f"delivery to {delivery.destination} failed: {delivery.reason}"
+    reason = f"delivery to {delivery.name} failed: {delivery.reason}"
     if job.state == JobState.FAILED and delivery.state == DeliveryState.FAILED:
         job.reason = f"{job.reason}; {reason}"
         session.add(job)

@@ -16,7 +16,6 @@ from dicom_node.states import (
     SUPERSEDED,
     UNCHANGED,
     WITHDRAWN,
-    DeliveryKind,
     DeliveryState,
     JobState,
     StudyState,
@@ -137,13 +136,7 @@ def _why(session: Session, job: Job) -> str:
 
 def _deliveries(session: Session, job: Job) -> str:
     rows = session.exec(select(Delivery).join(Report).where(Report.job_id == job.id).order_by(col(Delivery.id))).all()
-    return "; ".join(f"{_name(row)} {row.state}{_because(row)}" for row in rows)
-
-
-def _name(delivery: Delivery) -> str:
-    """The destination, and what it is sent unless that is the report."""
-    is_report = delivery.kind in (DeliveryKind.SR, DeliveryKind.ORU)
-    return delivery.destination if is_report else f"{delivery.destination} {delivery.kind}"
+    return "; ".join(f"{row.name} {row.state}{_because(row)}" for row in rows)
 
 
 def _because(delivery: Delivery) -> str:

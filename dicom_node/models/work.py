@@ -7,7 +7,14 @@ from sqlalchemy import Column, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from dicom_node.models.times import UtcDateTime
-from dicom_node.states import DRAFTING_JOB_STATES, CommitmentState, DeliveryState, JobState, PullState
+from dicom_node.states import (
+    DRAFTING_JOB_STATES,
+    CommitmentState,
+    DeliveryKind,
+    DeliveryState,
+    JobState,
+    PullState,
+)
 
 
 class Job(SQLModel, table=True):
@@ -98,6 +105,12 @@ class Delivery(SQLModel, table=True):
     delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when the peer last said that it has it
     seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # when a person acknowledged that it failed
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+    @property
+    def name(self) -> str:
+        """The destination, and what it is sent unless that is the report."""
+        is_report = self.kind in (DeliveryKind.SR, DeliveryKind.ORU)
+        return self.destination if is_report else f"{self.destination} {self.kind}"
 
 
 class Commitment(SQLModel, table=True):

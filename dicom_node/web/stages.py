@@ -88,7 +88,7 @@ def _acknowledged(course: Course) -> Stage:
     if not any(each.payload is not None for each in wanted):
         return Stage("acknowledged", Mark.AHEAD)
     moves = [move for move in course.moves if move.row_kind == "delivery" and move.new in ACKNOWLEDGED]
-    words = ", ".join(f"{each.destination} {each.ack_code}" for each in wanted if each.ack_code)
+    words = ", ".join(f"{each.name} {each.ack_code}" for each in wanted if each.ack_code)
     mark = Mark.DONE if len(answered) == len(wanted) else _unfinished(wanted)
     return Stage("acknowledged", mark, _last(moves), words=words)
 

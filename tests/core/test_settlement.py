@@ -11,6 +11,14 @@ from dicom_node.settlement import settle_job
 from dicom_node.states import CLOSED, DeliveryState
 
 
+def test_a_failure_says_what_of_the_draft_was_not_taken(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        report = add_report(session, add_job(session, state="reported"))
+        pdf = add_delivery(session, report, kind="pdf", state="failed", reason="no PDF here")
+        settle_job(session, pdf, NOON)
+        assert session.exec(select(Job.reason)).one() == "delivery to pacs pdf failed: no PDF here"
+
+
 def test_what_ended_since_it_was_read_has_ended(postgres_sessions: Sessions) -> None:
     with postgres_sessions.begin() as session:
         report = add_report(session, add_job(session, state="reported"))

@@ -8,10 +8,13 @@ from rows import add_delivery, add_job, add_report, add_study, receive
 from sqlalchemy import Engine, event, insert
 from sqlmodel import Session
 
+from dicom_node.config import Settings
 from dicom_node.database import Sessions
+from dicom_node.deliveries import add_deliveries
 from dicom_node.flags import Flag, FlagKind, flags_to_json
 from dicom_node.lifecycle import advance
 from dicom_node.models import Job, Study, Transition
+from dicom_node.peers import DicomDestination
 from dicom_node.states import DeliveryState, JobState, StudyState
 from dicom_node.timeline import list_statuses, study_status, timeline
 
@@ -125,6 +128,17 @@ def test_the_timeline_tells_of_one_study_only_oldest_first(sessions: Sessions) -
         f"{delivery}: pending (for pacs)",
         f"{delivery}: pending → sending (attempt 1)",
     ]
+
+
+def test_the_timeline_says_what_each_delivery_brings(settings: Settings, sqlite_sessions: Sessions) -> None:
+    pacs = DicomDestination(name="pacs", ae_title="PACS", host="127.0.0.1", objects=("sr", "pdf"))
+    settings = settings.model_copy(update={"pacs": (pacs,)})
+    with sqlite_sessions.begin() as session:
+        study = add_study(session, state="complete")
+        report = add_report(session, add_job(session, study, state="reported"))
+        add_deliveries(session, settings, report, NOON, priority=5, only={"pacs"})
+        told = [moment.what for moment in timeline(session, study)]
+    assert told[-2:] == ["delivery 1: pending (for pacs)", "delivery 2: pending (for pacs pdf)"]
 
 
 def walk(session: Session) -> tuple[Study, Job]:
