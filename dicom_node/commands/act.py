@@ -13,10 +13,10 @@ from dicom_node.commands.terminal import StudyNumber, opened_rows, read_rows, sa
 from dicom_node.config import Settings
 from dicom_node.errors import Permanent
 from dicom_node.failures import acknowledge as acknowledge_failure
-from dicom_node.models import Study
 from dicom_node.operator import failed_studies
 from dicom_node.operator import resend as resend_draft
 from dicom_node.operator import retry as retry_study
+from dicom_node.timeline import find_study
 from dicom_node.withdrawal import withdraw as withdraw_drafts
 
 
@@ -84,7 +84,7 @@ def _operating(settings: Settings, study_id: int) -> Iterator[tuple[Session, str
     """One transaction, and who runs the command. The audit trail has what was done before it counts."""
     person = who_runs_this()
     with opened_rows(settings) as sessions, sessions.begin() as session:
+        study = find_study(session, study_id)
         yield session, person.name
-        study = session.get_one(Study, study_id)
         with audited(settings, utc_now) as trail:
             trail.accessed(person, study.study_instance_uid, study.patient_id, is_change=True)

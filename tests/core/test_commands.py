@@ -66,6 +66,15 @@ def test_status_says_in_json_where_every_study_is(run: Run, sqlite_sessions: Ses
     assert found["received_at"] == "2026-03-01T12:00:00+00:00"
 
 
+@pytest.mark.usefixtures("sqlite_sessions")
+@pytest.mark.parametrize(
+    "command", ["status 99", "retry 99", "resend 99 pacs", "acknowledge 99", "withdraw 99 --reason no", "export 99 out"]
+)
+def test_a_number_of_no_study_is_told_alike_by_every_command(command: str, run: Run) -> None:
+    done = run(*command.split())
+    assert str(done.exception) == "study 99 does not exist: `dicom-node status` lists those that do"
+
+
 def test_all_that_failed_is_tried_again_or_what_failed_at_one_destination(run: Run, sqlite_sessions: Sessions) -> None:
     with sqlite_sessions.begin() as session:
         for destination in ("pacs", "ris", "pacs"):
