@@ -19,7 +19,7 @@ class Condition:
 
     role: str
     host: str
-    age_s: float  # since it was well
+    age_s: float  # since it was well, or since it began where it never was
     fault: str  # as it says itself; empty if nothing
 
     @property
@@ -31,7 +31,7 @@ class Condition:
         if self.is_well:
             return f"{self.role}: well."
         why = self.fault or "silent: it hangs, is dead, or cannot reach the database"
-        return f"{self.role} on {self.host}: {why}; it was well {self.age_s:.0f} s ago."
+        return f"{self.role} on {self.host}: {why} (for {self.age_s:.0f} s)."
 
 
 def conditions(session: Session, now: datetime) -> list[Condition]:

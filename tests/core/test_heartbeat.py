@@ -169,7 +169,15 @@ def test_rounds_beat_with_their_names() -> None:
 def test_a_role_is_well_that_spoke_lately_and_has_no_fault(age_s: float, fault: str, is_well: bool) -> None:
     condition = Condition("worker", "host", age_s, fault)
     assert condition.is_well is is_well
-    assert condition.words == "worker: well." if is_well else "it was well" in condition.words
+    assert (condition.words == "worker: well.") is is_well
+
+
+def test_a_role_that_never_was_well_is_not_said_to_have_been(sqlite_sessions: Sessions) -> None:
+    with beating("worker", sqlite_sessions, Pulse(lambda: "the model is not loaded"), lambda: NOON):
+        wait_until(lambda: all_of_heartbeats(sqlite_sessions), "it has said how it is")
+        with sqlite_sessions() as session:
+            (condition,) = conditions(session, NOON + timedelta(seconds=22))
+    assert condition.words == f"worker on {gethostname()}: the model is not loaded (for 22 s)."
 
 
 def test_only_the_role_of_this_host_counts_where_one_is_named(sqlite_sessions: Sessions) -> None:
