@@ -36,7 +36,7 @@ _SUCCESS = 0x0000
 _TEMPLATE = """\
 data_dir = "{folder}/node"
 port = {port}
-http_port = 0
+http_port = {http_port}
 idle_timeout_s = 1.0
 poll_interval_s = 0.2
 
@@ -61,13 +61,14 @@ def run(*, keep: bool) -> int:
     shutil.rmtree(_FOLDER, ignore_errors=True)
     _FOLDER.mkdir(parents=True)
     with LoopbackPacs(_FOLDER / "pacs") as pacs, LoopbackRis(_FOLDER / "ris") as ris:
-        port = _free_port()
-        text = _TEMPLATE.format(folder=_FOLDER.absolute(), port=port, pacs_port=pacs.port, ris_port=ris.port)
+        port, http_port = _free_port("port"), _free_port("http_port")
+        ports = {"port": port, "http_port": http_port, "pacs_port": pacs.port, "ris_port": ris.port}
+        text = _TEMPLATE.format(folder=_FOLDER.absolute(), **ports)
         _CONFIG.write_text(text, encoding="utf-8")
         with _node() as node:
             _show_one_film(node, port)
             if keep:
-                _keep_running(node, port)
+                _keep_running(node, port, http_port)
     return 0
 
 
@@ -135,14 +136,19 @@ def _node() -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _keep_running(node: subprocess.Popen[bytes], port: int) -> None:
+def _keep_running(node: subprocess.Popen[bytes], port: int, http_port: int) -> None:
+    command = f"{CONFIG_FILE_VARIABLE}={_CONFIG} .venv/bin/dicom-node"
     try:
         _console.print(
-            f"\nThe node listens as [bold]CXRNODE[/bold] at 127.0.0.1:{port}. Send it films:\n"
-            f"  storescu -aec CXRNODE 127.0.0.1 {port} FILE.dcm\n"
+            f"\nThe node listens as [bold]CXRNODE[/bold] at 127.0.0.1:{port}. Send it films by DCMTK, or without it:\n"
+            f"  dcmsend -aec CXRNODE 127.0.0.1 {port} FILE.dcm\n"
+            f"  {command} import FILE.dcm\n"
             f"and look where they are:\n"
-            f"  {CONFIG_FILE_VARIABLE}={_CONFIG} .venv/bin/dicom-node status\n"
-            f"Ctrl-C stops it."
+            f"  {command} status\n"
+            f"or on its page, [bold]http://127.0.0.1:{http_port}[/bold], once you have let yourself in:\n"
+            f"  {command} users add NAME --role admin\n"
+            f"Ctrl-C stops it.",
+            soft_wrap=True,
         )
         node.wait()
     except KeyboardInterrupt:
@@ -165,8 +171,9 @@ def _wait_for(is_reached: Callable[[], bool], node: subprocess.Popen[bytes], oth
         time.sleep(_LOOK_EVERY_S)
 
 
-def _free_port() -> int:
-    preferred = Settings.model_fields["port"].default
+def _free_port(setting: str) -> int:
+    """The default of this setting, or any port where that is taken."""
+    preferred = Settings.model_fields[setting].default
     for port in (preferred, 0):
         with socket.socket() as probe:
             try:

@@ -1,10 +1,12 @@
 """What a newcomer sees first."""
 
+import os
 import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -12,6 +14,8 @@ from workers.phantom.case import Kind, Side
 from workers.phantom.reading import read_findings
 
 pytestmark = pytest.mark.system
+
+PASSWORD = "correct horse battery"
 
 
 def test_the_demonstration_ends_with_an_sr_in_the_pacs_and_an_oru_in_the_ris(tmp_path: Path) -> None:
@@ -34,7 +38,13 @@ def test_a_demonstration_that_is_told_to_end_leaves_no_node(tmp_path: Path) -> N
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         said = "".join(iter(demo.stdout.readline, "Ctrl-C stops it.\n"))
-        (port,) = re.findall(r"127\.0\.0\.1:(\d+)", said)
+        (port,) = re.findall(r"CXRNODE at 127\.0\.0\.1:(\d+)", said)
+        (page,) = re.findall(r"http://127\.0\.0\.1:\d+", said)
+        (name,) = re.findall(r"DICOM_NODE_CONFIG=\S+ \.venv/bin/dicom-node users add (NAME)", said)
+        command = [sys.executable, "-m", "dicom_node", "users", "add", name, "--role", "admin"]
+        named = {**os.environ, "DICOM_NODE_CONFIG": str(tmp_path / "var/demo/dicom-node.toml")}
+        subprocess.run(command, input=f"{PASSWORD}\n", env=named, text=True, timeout=60, check=True)
+        assert b"Log in" in urlopen(page, timeout=30).read()
         socket.create_connection(("127.0.0.1", int(port)), timeout=5).close()
         demo.terminate()
         assert demo.wait(60) == 0
