@@ -1,14 +1,18 @@
 """How the page looks in a real browser: at 100 and at 200 %, light and dark, with words longer than it likes."""
 
+import re
+
 from browsers import look, tab
 from page_routes import PAGES, address
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from sqlmodel import select
 
 from dicom_node.models import Delivery, Report, Study, Transition
 from dicom_node.receive.intake import Receiver
 
 WORD = "Donaudampfschifffahrtselektrizitaetenhauptbetriebswerkbauunterbe"  # 64 characters: all that an LO holds
+
+PHONE, LEAST_PX = {"width": 390, "height": 844}, 10
 
 
 def stretch(node: Receiver) -> None:
@@ -30,3 +34,23 @@ def test_nothing_is_cut_off_or_too_faint_on_any_page(busy_page: int, node: Recei
         for path in (address(route) for route in (*PAGES, "/login") if not route.endswith(".png")):
             page.goto(path)
             look(page, path.replace("/", "-").strip("-") or "worklist")
+
+
+def test_charts_and_their_numbers_can_be_read_on_a_phone(busy_page: int, chromium: Browser) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}", "admin") as page:
+        page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+        page.goto("/status")
+        boxes = [text.bounding_box() for text in page.locator(".charts text").all()]
+        assert boxes
+        for box in boxes:
+            assert box is not None
+            assert box["height"] >= LEAST_PX
+            assert box["x"] + box["width"] <= PHONE["width"]
+        page.get_by_text("The same as a table").click()
+        expect(page.locator("td").first).to_have_attribute("data-label", "Received")
+
+
+def test_a_study_says_its_number_to_who_asks_for_a_rule(busy_page: int, chromium: Browser) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}", "admin") as page:
+        page.goto("/studies/1")
+        expect(page.locator(".facts")).to_contain_text(re.compile(r"Number here\s*1"))
