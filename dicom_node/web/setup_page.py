@@ -13,7 +13,7 @@ from dicom_node.demographics import shown_name
 from dicom_node.errors import NodeError
 from dicom_node.models import Study
 from dicom_node.receive.rate_limit import RateLimit
-from dicom_node.web.destinations import peers_of
+from dicom_node.web.destinations import PeerName, peers_of
 from dicom_node.web.door import Visitor
 from dicom_node.web.forms import read_form
 from dicom_node.web.login_page import to
@@ -58,9 +58,11 @@ def make_router(page: Page) -> APIRouter:
 
 
 def _ask(page: Page, visitor: Visitor, said: str = "", status: int = 200) -> Response:
-    told = [peer.title for peer in peers_of(page.settings) if peer.kind != "source"]
+    asked = [PeerName("pacs", each.name) for each in page.settings.pacs if each.ask_before_sending]
+    told = [peer.title for peer in peers_of(page.settings) if peer.kind != "source" and peer not in asked]
     patient = {"name": shown_name(PATIENT_NAME), "id": PATIENT_ID}
     values = {"visitor": visitor, "told": told, "patient": patient, "said": said}
+    values["asked"] = [peer.title for peer in asked]
     return page.templates.render("test_study.html", values, status)
 
 

@@ -135,6 +135,15 @@ def test_a_test_study_comes_in_as_any_other_and_is_shown(settings: Settings, nod
     assert study.study_instance_uid in audited_when(settings, 'EventActionCode="U"')
 
 
+def test_a_pacs_that_is_asked_before_is_not_said_to_get_the_test_study(settings: Settings, node: Receiver) -> None:
+    pacs = DicomDestination(name="main", ae_title="PACS", host="pacs", ask_before_sending=True)
+    with page_of(settings.model_copy(update={"pacs": (pacs,)}), node) as port:
+        asked = logged_in(port, "operator").get("/setup/test-study").text
+    assert "Nothing will come to PACS main" in asked
+    assert "will really hold it" not in asked
+    assert "stays here" not in asked
+
+
 def test_two_test_studies_are_two_studies(settings: Settings, node: Receiver, clock: FrozenClock) -> None:
     with receiving_page(settings := settings.model_copy(update={"port": free_port()}), node) as port:
         browser = logged_in(port, "operator")
