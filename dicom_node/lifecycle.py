@@ -155,7 +155,7 @@ def claim(
 
 def put_back(session: Session, row: Leased, *, now: datetime, due_at: datetime, max_attempts: int, reason: str) -> bool:
     """Give up a claimed row: due again later, or FAILED when its attempts are used up."""
-    kind = type(row)
+    kind, reason = type(row), reason.removesuffix(".")
     if row.attempts >= max_attempts:
         words = f"{reason}; gave up after {row.attempts} attempts"
         return advance(session, row, _FAILED[kind], now=now, reason=words)

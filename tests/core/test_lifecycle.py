@@ -192,7 +192,7 @@ def test_a_row_is_put_back_until_its_attempts_are_used_up(
     for now in (NOON, later, later):
         with sessions.begin() as session:
             row = claim(session, kind, now=now, lease_s=60)
-            put_back(session, row, now=now, due_at=later, max_attempts=3, reason="no answer")
+            put_back(session, row, now=now, due_at=later, max_attempts=3, reason="no answer.")
             seen.append((row.state, row.due_at == later, row.lease_until))
     assert seen == [(waiting, True, None), (waiting, True, None), ("failed", True, None)]
     reasons = [each.reason for each in all_of(sessions, Transition) if each.row_kind == kind.__tablename__]
