@@ -48,6 +48,8 @@ def test_charts_and_their_numbers_can_be_read_on_a_phone(busy_page: int, chromiu
             assert box["x"] + box["width"] <= PHONE["width"]
         page.get_by_text("The same as a table").click()
         expect(page.locator("td").first).to_have_attribute("data-label", "Received")
+        page.goto("/")
+        expect(page.locator("td.number").first).to_have_attribute("data-label", "Objects")
 
 
 def test_a_study_says_its_number_to_who_asks_for_a_rule(busy_page: int, chromium: Browser) -> None:
