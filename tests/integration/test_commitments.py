@@ -193,6 +193,17 @@ def test_a_pacs_that_never_commits_is_given_up_and_a_person_sends_again(house: H
         assert house.states() == ("committed", "done")
 
 
+def test_what_the_pacs_says_it_has_not_to_the_last_fails_the_job(house: House) -> None:
+    with asked(house, fail_anew):
+        for _ in range(2):
+            house.wait_for("pending")
+            house.clock.forward(3_600)
+            assert house.send()
+            assert house.ask()
+        house.wait_for("failed")
+        assert house.states() == ("failed", "failed")
+
+
 def test_whoever_dies_between_writing_down_the_transaction_and_asking_loses_nothing(house: House) -> None:
     with asked(house, commit_here):
         pass
@@ -233,7 +244,7 @@ def test_a_pacs_that_does_not_take_the_request_is_asked_later_or_shown_to_a_pers
     changes: dict[str, Any], state: str, words: str, small_house: House
 ) -> None:
     with asked(small_house, keep_silent, **changes):
-        assert small_house.delivery().state == state
+        assert small_house.states() == (state, "failed" if state == "failed" else "reported")
         assert small_house.delivery().reason.startswith(words)
 
 

@@ -185,6 +185,13 @@ def test_a_film_whose_file_is_gone_fails_for_a_person(teller: Teller) -> None:
     assert only(teller.sessions, Delivery).reason == "the image's file is gone"
 
 
+def test_a_film_whose_file_cannot_be_read_fails_for_a_person(teller: Teller) -> None:
+    report(teller)
+    teller.store.open(only(teller.sessions, Instance).path).write_bytes(b"not DICOM any more")
+    deliver_due(teller, FakeDestination())
+    assert only(teller.sessions, Delivery).reason.endswith(": its file cannot be read")
+
+
 def test_a_second_patient_that_came_late_stops_what_was_not_sent(teller: Teller) -> None:
     report(teller)
     pacs = FakeDestination(acks=[RETRY, DELIVERED])

@@ -18,9 +18,9 @@ from waiting import free_port
 from dicom_node.audit import AuditTrail
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.errors import Permanent
+from dicom_node.errors import PeerUnreachable, Permanent
 from dicom_node.lifecycle import advance
-from dicom_node.models import Delivery, FinalReport, InboundMessage, Instance, Job, Order, Report, Study
+from dicom_node.models import Delivery, FinalReport, InboundMessage, Instance, Job, Order, Report, Series, Study
 from dicom_node.operator import resend, retry
 from dicom_node.peers import MllpDestination
 from dicom_node.retention.removal import give_up_images, remove_files
@@ -71,6 +71,7 @@ class Spoken(FakeDestination):
         self._write = write
 
     def encode(self, document: ReportDocument) -> Encoded:
+        self.documents.append(document)
         return self._write(document, MllpDestination(name="ris", host="ris.example"))
 
 
@@ -93,8 +94,8 @@ class House:
     def receive(self, **elements: Any) -> None:
         """A film, and its job."""
         with self.sessions.begin() as session:
-            receive(session, self.store, **elements)
-            study = session.exec(select(Study)).one()
+            instance = receive(session, self.store, **elements)
+            study = session.get_one(Study, session.get_one(Series, instance.series_id).study_id)
             study.state = "complete"
             add_job(session, study, revision=len(session.exec(select(Job)).all()) + 1)
 
@@ -106,9 +107,10 @@ class House:
             while deliver_due(self.teller, each):
                 pass
 
-    def withdraw(self, reason: str = "drafted for the wrong patient") -> list[str]:
+    def withdraw(self, reason: str = "drafted for the wrong patient", accession: str = "CANARY-ACC") -> list[str]:
         with self.sessions.begin() as session:
-            return withdraw(session, self.settings, session.exec(select(Study.id)).one(), reason, self.clock())
+            study = session.exec(select(Study.id).where(Study.accession_number == accession)).one()
+            return withdraw(session, self.settings, study, reason, self.clock())
 
     def remove_images(self) -> None:
         """As retention does when their time is up."""
@@ -337,7 +339,7 @@ def test_a_second_withdrawal_is_refused_and_changes_nothing(told: House) -> None
 
 def test_a_study_without_a_draft_has_none_to_withdraw(house: House) -> None:
     with house.sessions.begin() as session:
-        add_study(session)
+        add_study(session, accession_number="CANARY-ACC")
     with pytest.raises(Permanent, match="it has no draft"):
         house.withdraw()
     with house.sessions.begin() as session, pytest.raises(Permanent, match="study 4711 does not exist"):
@@ -428,6 +430,7 @@ def test_a_later_draft_waits_until_the_one_before_is_taken_back(told: House) -> 
     assert (len(told.ris.sent), len(told.pacs.sent)) == (1, 1)
     told.tell(told.cancellations, told.ris)
     assert (len(told.cancellations.sent), len(told.ris.sent), len(told.pacs.sent)) == (1, 2, 1)
+    assert told.ris.documents[-1].predecessor is None
 
 
 def test_a_cancellation_that_failed_does_not_take_back_a_later_draft(told: House) -> None:
@@ -445,6 +448,55 @@ def test_a_cancellation_that_failed_does_not_take_back_a_later_draft(told: House
     assert (len(told.cancellations.sent), last.state, last.reason) == (1, "cancelled", SUPERSEDED)
 
 
+def test_studies_beside_each_other_are_drafted_sent_and_withdrawn_each_for_itself(house: House) -> None:
+    ris, cancellations = Spoken(encode_oru, DeliveryKind.ORU), Spoken(encode_cancellation, DeliveryKind.CANCELLATION)
+    for patient in "12":  # the revision of the second is higher
+        hear_order(house, f"PLACER{patient}", f"ACC{patient}", f"ID{patient}")
+        receive_beside(house, patient, view="AP")
+    house.draft()
+    house.draft()
+    house.tell(house.pacs, ris)  # and the other PACS later
+    assert {document.predecessor for document in (*house.pacs.documents, *ris.documents)} == {None}
+    assert {document.rows_sent for document in ris.documents} == {0}
+    drafts = house.pacs.objects()
+
+    receive_beside(house, "1", view="PA")  # a job of the first that waits, and must go on waiting
+    house.withdraw(accession="ACC2")
+    house.tell(house.quiet, house.notes, cancellations)
+    assert [document.evidence.PatientID for document in house.quiet.documents] == ["ID1"]
+    assert house.jobs() == ["done", "done", "queued"]
+    house.withdraw(accession="ACC1")
+    house.tell(house.notes, cancellations)
+    assert house.jobs() == ["done", "done", "skipped"]
+    assert [numbers_in(payload).placer for payload in cancellations.sent] == [("PLACER2",), ("PLACER1",)]
+    for note, draft in zip(house.notes.objects(), reversed(drafts), strict=True):
+        assert (note.PatientID, note.StudyInstanceUID) == (draft.PatientID, draft.StudyInstanceUID)
+        (evidence,) = note.CurrentRequestedProcedureEvidenceSequence
+        (series,) = evidence.ReferencedSeriesSequence
+        (named,) = series.ReferencedSOPSequence
+        assert named.ReferencedSOPInstanceUID == draft.SOPInstanceUID
+
+
+def test_a_message_replaces_the_sr_of_its_own_study(house: House) -> None:
+    for patient, view in [("1", "AP"), ("2", "AP"), ("2", "PA")]:
+        receive_beside(house, patient, view=view)
+        house.draft()
+        house.tell(house.pacs, house.ris)
+    replaced = house.ris.documents[-1].predecessor
+    assert replaced is not None
+    assert replaced.sop_instance_uid == house.pacs.objects()[1].SOPInstanceUID
+
+
+def receive_beside(house: House, patient: str, *, view: str) -> None:
+    """A film of this patient's study."""
+    uids = {
+        "StudyInstanceUID": f"1.2.{patient}",
+        "SeriesInstanceUID": f"1.2.{patient}.1",
+        "SOPInstanceUID": f"1.2.{patient}.1.{ord(view[0])}",
+    }
+    house.receive(ViewPosition=view, PatientID=f"ID{patient}", AccessionNumber=f"ACC{patient}", **uids)
+
+
 def hear(session: Session, control_id: str) -> int:
     """A message of the RIS. Gives its id."""
     message = InboundMessage(
@@ -457,11 +509,11 @@ def hear(session: Session, control_id: str) -> int:
     return message.id
 
 
-def hear_order(house: House, placer: str) -> None:
+def hear_order(house: House, placer: str, accession: str = "CANARY-ACC", patient: str = "CANARY-ID") -> None:
     """The RIS tells another order of the same accession number."""
     with house.sessions.begin() as session:
         order = Order(message_id=hear(session, placer), placer_order_number=placer, updated_at=NOON, created_at=NOON)
-        order.accession_number, order.patient_identifiers = "CANARY-ACC", '[["CANARY-ID"]]'
+        order.accession_number, order.patient_identifiers = accession, f'[["{patient}"]]'
         session.add(order)
 
 
@@ -524,6 +576,13 @@ def test_a_ris_that_was_never_reached_is_not_told_of_a_withdrawal(house: House) 
     house.tell(MllpSender(MllpDestination(name="ris", host="127.0.0.1", port=free_port())))
     assert house.withdraw() == ["nobody has a draft of it"]
     assert house.jobs() == ["done"]
+
+
+def test_what_could_not_be_encoded_yet_is_at_nobody(house: House) -> None:
+    house.receive()
+    house.draft()
+    house.tell(FakeDestination(encode_error=PeerUnreachable("the disk is slow")))
+    assert house.withdraw() == ["nobody has a draft of it"]
 
 
 def test_a_withdrawal_is_told_whatever_else_came_since(told: House) -> None:
