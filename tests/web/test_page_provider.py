@@ -216,9 +216,15 @@ def test_who_is_known_there_and_may_not_come_in_is_told_why(
 def test_a_person_is_known_by_the_subject_and_has_the_role_of_today(
     page_port: int, forger: Forger, node: Receiver
 ) -> None:
-    for name, role in (("anna", "radiology-admins"), ("anna.married", "radiology-readers")):
+    for name, role in (
+        ("anna", "radiology-admins"),
+        ("anna", "radiology-admins"),
+        ("anna.married", "radiology-readers"),
+    ):
         forger.changes = {"preferred_username": name, "roles": ["staff", role]}
-        come_back(Browser(page_port), forger)
+        browser = Browser(page_port)
+        come_back(browser, forger)
+        assert is_in(browser)
     (user,) = [each for each in all_of(node.sessions, User) if each.subject]
     assert (user.name, user.access, user.subject) == ("anna.married", "viewer", f"{forger.issuer} 1234")
     forger.changes = {"sub": "another person", "preferred_username": "anna.married"}
