@@ -53,9 +53,11 @@ class CommittingPacs:
                 teller.join(LONG_S)
             server.shutdown()
 
-    def report(self, assoc: Association, information: Dataset, *, event_type: int = 1) -> None:
+    def report(
+        self, assoc: Association, information: Dataset, *, event_type: int = 1, instance: str = WELL_KNOWN_INSTANCE
+    ) -> None:
         """Send an N-EVENT-REPORT and keep its status; 0 would be success, -1 is silence."""
-        status, _ = assoc.send_n_event_report(information, event_type, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+        status, _ = assoc.send_n_event_report(information, event_type, STORAGE_COMMITMENT, instance)
         self.answers.append(int(status.get("Status", -1)))
 
     @contextmanager

@@ -292,10 +292,17 @@ def say_both(pacs: CommittingPacs, assoc: Association, asked: Dataset) -> None:
     pacs.report(assoc, told, event_type=2)
 
 
+def fail_without_a_reason(pacs: CommittingPacs, assoc: Association, asked: Dataset) -> None:
+    told = failure_of(asked, 0x0112)
+    del told.FailedSOPSequence[0].FailureReason
+    pacs.report(assoc, told, event_type=2)
+
+
 @pytest.mark.parametrize(
     ("tell", "state", "words"),
     [
         (abort, "delivered", ""),
+        (fail_without_a_reason, "pending", "not committed: failure reason 0110"),
         (say_nothing_of_it, "pending", "not committed: does not say of it"),
         (say_both, "pending", "not committed: failure reason 0119"),
     ],
@@ -341,6 +348,12 @@ def test_an_answer_that_fits_no_question_changes_nothing(
             pacs.report(assoc, information, event_type=event_type)
         assert pacs.answers == [status]
         assert small_house.states() == ("delivered", "reported")
+
+
+def test_an_answer_of_another_instance_changes_nothing(small_house: House) -> None:
+    with asked(small_house, keep_silent) as pacs, pacs.associated() as assoc:
+        pacs.report(assoc, pacs.asked[0], instance="1.2.3")
+    assert (pacs.answers, small_house.states()) == ([0x0112], ("delivered", "reported"))
 
 
 def test_an_answer_that_comes_twice_is_taken_twice(small_house: House) -> None:
