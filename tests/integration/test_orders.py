@@ -241,6 +241,8 @@ def test_what_the_image_says_of_its_request_comes_first(house: House) -> None:
     house.tell()
     sent = encode_oru(house.pacs.documents[0], house.settings.ris[0]).payload.decode()
     assert "\rORC|RE|PLC1^RIS|OWN||IP\r" in sent
+    (asked,) = build_sr(house.pacs.documents[0]).ReferencedRequestSequence
+    assert (asked.FillerOrderNumberImagingServiceRequest, asked.ReasonForTheRequestedProcedure) == ("OWN", "Fall")
 
 
 def test_another_order_of_the_same_accession_number_is_not_mixed_with_the_image_s(house: House) -> None:
@@ -270,7 +272,8 @@ def test_an_order_after_the_draft_gives_its_numbers(house: House) -> None:
 
 
 def test_a_cancelled_order_says_nothing(house: House) -> None:
-    house.hear(order(patient=OTHER, priority="S"), order(patient=OTHER, control="CA", control_id="C2"))
+    urgent = order(patient=OTHER, priority="S")
+    house.hear(urgent, order(patient=OTHER, priority="S", control="CA", control_id="C2"))
     house.receive()
     assert only(house.sessions, Job).priority == ROUTINE
     assert house.draft().state == "reported"
@@ -373,6 +376,13 @@ def test_an_order_that_names_another_study_that_is_here_is_that_one_s(sessions: 
         add_order(session, placer_order_number="MADE BY THE RIS", study_instance_uid="1.9", **named)
         found = [order_of(session, chest)]
         assert [order and order.placer_order_number for order in found] == ["MADE BY THE RIS"]
+
+
+def test_without_an_accession_number_only_the_study_counts(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study = add_study(session, accession_number="", patient_id="P")
+        add_order(session, accession_number="", study_instance_uid="1.9", patient_identifiers='[["P"]]')
+        assert order_of(session, study) is None
 
 
 def add_order(session: Session, **columns: Any) -> None:

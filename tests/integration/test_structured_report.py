@@ -117,6 +117,11 @@ def test_model_is_contributing_equipment_and_observer() -> None:
     assert model.ManufacturerModelName == observer["121015"].TextValue == MODEL.name
 
 
+def test_each_node_is_a_device_of_its_own() -> None:
+    ds, other = _reread(), _reread({"node_name": "OTHER"})
+    assert ds.DeviceUID == ds.InstanceCreatorUID != other.DeviceUID == other.InstanceCreatorUID
+
+
 def test_it_bears_the_manufacturer_that_selection_refuses_to_read() -> None:
     assert _reread().Manufacturer == MANUFACTURER
 
@@ -129,7 +134,22 @@ def test_request_of_the_image_is_referenced() -> None:
     assert request.RequestedProcedureID == "RP1"
     assert request.ReasonForTheRequestedProcedure == "Cough"
     assert request.IssuerOfAccessionNumberSequence[0].LocalNamespaceEntityID == "RIS"
+    assert request.StudyInstanceUID == ds.StudyInstanceUID
     assert [item.ConceptCodeSequence[0].CodeValue for item in ds.ContentSequence[1:2]] == ["36643-5"]
+
+
+def test_other_patient_ids_without_their_type_are_left_out() -> None:
+    typed, untyped = make_item(PatientID="P2", TypeOfPatientID="TEXT"), make_item(PatientID="P3")
+    (kept,) = _reread(OtherPatientIDsSequence=[typed, untyped]).OtherPatientIDsSequence
+    assert (kept.PatientID, kept.TypeOfPatientID) == ("P2", "TEXT")
+
+
+def test_a_request_of_another_study_says_so() -> None:
+    """Of images of several requests, each may name a study of its own."""
+    request = make_request()
+    request.StudyInstanceUID = "1.2.3"
+    (referenced,) = _reread(RequestAttributesSequence=[request]).ReferencedRequestSequence
+    assert referenced.StudyInstanceUID == "1.2.3"
 
 
 def test_incomplete_procedure_codes_are_left_out() -> None:
@@ -188,6 +208,7 @@ def test_missing_type_2_becomes_empty(keyword: str) -> None:
         ("PatientBirthDate", b"00000000", ""),
         ("PatientBirthDate", b"d14a028c2a3a2bc9", ""),
         ("PatientBirthDate", b"1960.01.02", "19600102"),
+        ("PatientBirthDate", b"196012", ""),
         ("StudyDate", b"20260231", ""),
         ("StudyTime", b"10:15:00", ""),
         ("StudyTime", b"101500.123", "101500.123"),
