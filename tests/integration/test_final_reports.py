@@ -65,6 +65,11 @@ def test_a_final_report_of_many_rows_holds_up_nobody() -> None:
     assert process_time() - started < 5  # seconds: 15 and more where each row is compared with each
 
 
+def test_what_a_final_report_says_itself_comes_before_what_its_order_says(house: House) -> None:
+    house.hear(order(), final(accession="ITS-OWN", placer="PLC1^RIS"))
+    assert only(house.sessions, FinalReport).accession_number == "ITS-OWN"
+
+
 def test_a_final_report_before_the_draft_stops_it(house: House) -> None:
     house.hear(final())
     house.receive()

@@ -237,6 +237,13 @@ def test_a_delivery_to_a_known_destination_is_left_to_its_thread(teller: Teller)
     assert only(teller.sessions, Delivery).state == "pending"
 
 
+def test_what_is_sent_elsewhere_or_of_another_study_holds_up_nothing(teller: Teller) -> None:
+    report(teller, {"destination": "other", "state": "sending"})
+    with teller.sessions.begin() as session:
+        add_delivery(session, state="sending")
+    assert deliver_due(teller, FakeDestination())
+
+
 def test_a_destination_takes_its_own_deliveries_only(teller: Teller) -> None:
     report(teller, RIS, {"kind": DeliveryKind.ORU})
     pacs = FakeDestination()
