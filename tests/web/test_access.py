@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from doubles import FrozenClock
@@ -110,3 +111,16 @@ def test_a_refusal_is_in_the_audit_trail(guarded: Settings, receiver: Receiver) 
         Answer(port, body_of(film()), Authorization="Bearer wrong")
     (trail,) = guarded.audit_dir.iterdir()
     assert "request refused 401: expected the bearer token" in trail.read_text()
+
+
+def test_one_sender_does_not_take_every_place(settings: Settings, refusals: Refusals) -> None:
+    few = settings.model_copy(update={"max_associations": 3, "max_associations_per_peer": 2})
+    place = Doorkeeper(few, refusals).place
+    pacs, gateway = (partial(place, sender, "192.0.2.1") for sender in ("PACS", "GATEWAY"))
+    with pacs(), pacs():
+        with pytest.raises(HTTPException, match="503: as many requests as one sender may have"), pacs():
+            pass
+        with gateway(), pytest.raises(HTTPException, match="503: as many requests as may be"), gateway():
+            pass
+    with pacs():
+        pass
