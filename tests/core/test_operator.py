@@ -52,6 +52,15 @@ def test_a_job_that_is_not_stuck_is_refused(state: JobState, sqlite_sessions: Se
             retry(session, job.study_id, NOON)
 
 
+def test_a_draft_beside_another_that_is_under_way_is_refused(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study = add_study(session)
+        add_job(session, study, state="inferring")
+        study_id = add_job(session, study, revision=2, state="failed").study_id
+    with sessions() as session, pytest.raises(Permanent, match="another draft of it is under way"):
+        retry(session, study_id, NOON)
+
+
 def test_a_study_without_a_job_is_refused(sqlite_sessions: Sessions) -> None:
     with sqlite_sessions.begin() as session, pytest.raises(Permanent, match="study 4711: there is no job yet"):
         retry(session, 4711, NOON)

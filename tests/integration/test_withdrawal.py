@@ -216,6 +216,12 @@ def test_a_withdrawal_is_in_the_timeline_and_with_the_draft(told: House) -> None
     ]
 
 
+def test_a_ris_that_is_gone_from_the_settings_is_not_taken_for_the_next(told: House) -> None:
+    next_ris = MllpDestination(name="next", host="ris.example", cancellations=True)
+    told.settings = told.settings.model_copy(update={"ris": (next_ris,)})
+    assert "ris was not told: it is not in the settings" in told.withdraw()
+
+
 def test_what_is_pending_stops_and_who_never_had_it_is_not_told(house: House) -> None:
     house.receive()
     house.draft()
