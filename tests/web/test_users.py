@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from doubles import NOON
 from page_browser import PASSWORD
-from rows import all_of
+from rows import all_of, only
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
@@ -191,6 +191,14 @@ def test_the_command_line_adds_lists_changes_and_disables(
     assert (anna.disabled_at, ben.disabled_at is not None) == (None, True)
     assert is_password(PASSWORD, anna.password_hash)
     assert is_password("another good one", ben.password_hash)
+
+
+def test_the_command_line_lets_somebody_in_again(run: Callable[..., Result], sessions: Sessions) -> None:
+    for password in (PASSWORD, "another good one"):
+        assert run("add", "ben", "--role", "viewer", line=f"{password}\n").exit_code == 0
+        ben = only(sessions, User)
+        assert (ben.disabled_at, is_password(password, ben.password_hash)) == (None, True)
+        assert run("disable", "ben").exit_code == 0
 
 
 def test_the_command_line_asks_no_password_of_who_comes_in_by_the_provider(
