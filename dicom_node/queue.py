@@ -13,6 +13,7 @@ from dicom_node.states import JobState
 TASK_NAME = "workers.infer"
 QUEUE_NAME = "infer"
 RING_AGAIN_AFTER_S = 60.0
+_WAS_RUNG = col(Job.rung_at) >= col(Job.due_at)  # for this try: a job that was put back is due anew
 
 
 class Bell(Protocol):
@@ -32,12 +33,12 @@ def ready(settings: Settings) -> tuple[ColumnElement[bool], ...]:
 
 def jobs_to_ring(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:
     """Jobs the broker has not heard of since they are due, most urgent first."""
-    return _due(session, now, or_(col(Job.rung_at).is_(None), col(Job.rung_at) < col(Job.due_at)), *conditions)
+    return _due(session, now, or_(col(Job.rung_at).is_(None), ~_WAS_RUNG), *conditions)
 
 
 def jobs_long_rung(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:
     """Jobs that still wait though the broker has long heard of them, most urgent first: a bell may be lost."""
-    return _due(session, now, col(Job.rung_at) < now - timedelta(seconds=RING_AGAIN_AFTER_S), *conditions)
+    return _due(session, now, _WAS_RUNG, col(Job.rung_at) < now - timedelta(seconds=RING_AGAIN_AFTER_S), *conditions)
 
 
 def count_due(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> int:

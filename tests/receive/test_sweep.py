@@ -71,6 +71,15 @@ def test_a_bell_that_was_lost_is_rung_again(sessions: Sessions, settings: Settin
     assert len(broker.heard) == 2
 
 
+def test_a_job_that_was_put_back_long_after_its_bell_is_rung_for_once(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        add_job(session, rung_at=NOON - timedelta(seconds=RING_AGAIN_AFTER_S + 1), due_at=NOON)
+        add_job(session, rung_at=NOON, due_at=NOON)  # its bell is under way to a worker
+    broker = FakeBroker()
+    sweep_once(sessions, settings, FrozenClock(), broker)
+    assert len(broker.heard) == 1
+
+
 def test_bells_do_not_pile_up_while_no_worker_hears_them(sessions: Sessions, settings: Settings) -> None:
     with sessions.begin() as session:
         add_job(session)
