@@ -11,8 +11,7 @@ from pydicom.datadict import dictionary_description
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
-from dicom_node.errors import InvalidHeader
-from dicom_node.pydicom_faults import PARSE_ERRORS, silence_pydicom
+from dicom_node.pydicom_faults import invalid_header
 from workers.selection import Skipped, SkipReason
 
 _DIRECTIONS = re.compile(r"[LRAPHF]{1,3}\\[LRAPHF]{1,3}")  # of rows and of columns, PS3.3 C.7.6.1.1.1
@@ -74,11 +73,5 @@ def _strings(value: object) -> tuple[str, ...]:
 @contextmanager
 def _reading(part10: Path, keyword: str) -> Iterator[Any]:
     """An element's value, or None. What cannot be read in the block is an InvalidHeader that names the element."""
-    silence_pydicom()
-    try:
+    with invalid_header(f"{Tag(keyword)} {dictionary_description(keyword)}"):
         yield dcmread(part10, specific_tags=[keyword], stop_before_pixels=True).get(keyword)
-    except PARSE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk failed, not the data
-        name = f"{Tag(keyword)} {dictionary_description(keyword)}"
-        raise InvalidHeader(f"{name} cannot be read ({type(error).__name__})") from error

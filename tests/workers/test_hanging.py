@@ -37,7 +37,7 @@ def test_an_orientation_that_cannot_be_read_is_refused_in_words(tmp_path: Path) 
     film, whole = tmp_path / "film.dcm", dx_bytes(PatientOrientation=["L", "F"])
     film.write_bytes(whole.replace(b"\x20\x00\x20\x00CS", b"\x20\x00\x20\x00C "))  # no VR of PS3.5 6.2
     assert film.read_bytes() != whole
-    with pytest.raises(InvalidHeader, match=r"\(0020,0020\) Patient Orientation cannot be read"):
+    with pytest.raises(InvalidHeader, match=r"\(0020,0020\) Patient Orientation cannot be parsed"):
         turned(film)
 
 
