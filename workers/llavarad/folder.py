@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, and one that cannot be read."""
+"""A folder that appears whole or not at all, and what a disk does not let be written or read, in words."""
 
 import shutil
 import tempfile
@@ -19,7 +19,7 @@ def new_folder(dest: Path, *, needed_bytes: int) -> Iterator[Path]:
     """
     if dest.exists():
         raise Permanent(f"{dest} is there already: name a folder that does not exist")
-    try:
+    with writing(dest):
         dest.parent.mkdir(parents=True, exist_ok=True)
         _require_room(dest, needed_bytes)
         with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name}-") as scratch:
@@ -27,9 +27,16 @@ def new_folder(dest: Path, *, needed_bytes: int) -> Iterator[Path]:
             made.mkdir()
             yield made
             made.rename(dest)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises StorageFull, naming what is written, where the disk takes no more or a right is lacking."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         words = error.strerror if isinstance(error, OSError) else str(error)
-        raise StorageFull(f"{dest} cannot be written: {words or type(error).__name__}") from error
+        raise StorageFull(f"{path} cannot be written: {words or type(error).__name__}") from error
 
 
 @contextmanager

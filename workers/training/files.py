@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
-from safetensors import SafetensorError
 
-from dicom_node.errors import StorageFull
+from workers.llavarad.folder import writing
 
 
 @contextmanager
@@ -21,11 +20,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        yield part
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        words = error.strerror if isinstance(error, OSError) else str(error)
-        raise StorageFull(f"{path} cannot be written: {words or type(error).__name__}") from error
+        with writing(path):
+            yield part
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
