@@ -46,6 +46,11 @@ def count_due(session: Session, now: datetime, *conditions: ColumnElement[bool])
     return session.exec(select(func.count()).select_from(Job).where(*_is_due(now), *conditions)).one()
 
 
+def oldest_due(session: Session, now: datetime) -> datetime | None:
+    """Since when the job that has waited longest for a worker is due; None: none waits."""
+    return session.exec(select(func.min(Job.due_at)).where(*_is_due(now))).one()
+
+
 def _due(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:
     due = select(Job).where(*_is_due(now), *conditions)
     return list(session.exec(due.order_by(col(Job.priority), col(Job.due_at)).limit(200)))

@@ -14,6 +14,7 @@ from dicom_node.config import Settings
 from dicom_node.failures import failed_without_study, needs_person
 from dicom_node.metrics.families import gauge
 from dicom_node.models import Commitment, Delivery, Job, Pull, Study
+from dicom_node.queue import oldest_due
 from dicom_node.states import DeliveryState, JobState, StudyState
 
 _JOBS = (JobState.QUEUED, JobState.INFERRING, JobState.REPORTED, JobState.FAILED)
@@ -38,7 +39,7 @@ def jobs(session: Session, now: datetime) -> Iterator[Metric]:
     counts = dict(session.exec(counted).all())
     samples = [((str(state),), float(counts.get(state, 0))) for state in _JOBS]
     yield gauge("jobs", "Jobs that have not ended well.", ("state",), samples)
-    oldest = session.exec(select(func.min(Job.due_at)).where(Job.state == JobState.QUEUED, Job.due_at <= now)).one()
+    oldest = oldest_due(session, now)
     yield gauge("oldest_queued_job_seconds", "Since the oldest is due; 0: none waits.", (), [((), _age_s(oldest, now))])
 
 

@@ -17,6 +17,7 @@ from dicom_node.failures import failed_without_study, needs_person
 from dicom_node.health import absent, conditions
 from dicom_node.models import Commitment, Delivery, Job, Pull, Study, Transition
 from dicom_node.notify.working_time import working_s
+from dicom_node.queue import oldest_due
 from dicom_node.roles import roles_of
 from dicom_node.states import DeliveryState, JobState
 
@@ -97,7 +98,7 @@ def _silence(session: Session, settings: Settings, now: datetime) -> Iterator[Fi
 
 
 def _backlog(session: Session, settings: Settings, now: datetime) -> Finding:
-    waiting = [("a worker", since) for since in (_oldest_job(session, now),) if since is not None]
+    waiting = [("a worker", since) for since in (oldest_due(session, now),) if since is not None]
     waiting += _oldest_deliveries(session, now)
     waits_for, since = min(waiting, key=lambda each: each[1], default=("", now))
     age_s, limit_s = (now - since).total_seconds(), settings.alarms.backlog_s
@@ -113,10 +114,6 @@ def _audit(session: Session, settings: Settings, now: datetime) -> Iterator[Find
         is_over = age_s < limit_s * _MUCH_BETTER
         words = "All are sent." if is_over else f"Audit messages wait for their collector for {age_s / 60:.0f} minutes."
         yield Finding("audit", "backlog", age_s > limit_s, is_over, words)
-
-
-def _oldest_job(session: Session, now: datetime) -> datetime | None:
-    return session.exec(select(func.min(Job.due_at)).where(Job.state == JobState.QUEUED, Job.due_at <= now)).one()
 
 
 def _oldest_deliveries(session: Session, now: datetime) -> list[tuple[str, datetime]]:
