@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint peers bench-receive bench-idle bench-hl7 bench-past kill-test power-cut outages attack fuzz validate conformance phantom-model compose-check clean
+.PHONY: demo test lint peers bench-receive bench-idle bench-hl7 bench-past bench-draft kill-test power-cut outages attack fuzz validate conformance phantom-model compose-check clean
 
 demo: $(VENV)/installed  ## One synthetic film through a whole node; KEEP=1 keeps it running
 	@$(BIN)/dicom-node demo $(if $(KEEP),--keep)
@@ -50,6 +50,9 @@ bench-hl7: $(VENV)/installed-dev  ## How many orders a second the HL7 port takes
 
 bench-past: $(VENV)/installed-dev  ## Whether a node with years behind it answers as fast as on its first day
 	$(BIN)/python tests/bench/past_bench.py
+
+bench-draft: $(VENV)/installed-dev  ## How fast an NVIDIA card drafts with a model of the published size, beside transformers
+	$(BIN)/python tests/bench/draft_bench.py
 
 bench-receive: $(VENV)/installed-dev peers  ## Receiving beside DCMTK, Orthanc and pynetdicom; BENCH="--repetitions 3", FOLDER=disk, WRITE=1
 	$(BIN)/python tests/bench/receive_bench.py $(if $(FOLDER),--folder $(FOLDER)) $(if $(WRITE),--write) $(BENCH)

@@ -1,74 +1,11 @@
-"""What the model attended to while it wrote, against the weights that transformers' slow attention gives itself."""
+"""From what the model attended to, token by token, to one map for each sentence."""
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from dicom_node.flags import Span
 from dicom_node.sentences import find_sentences
-from workers.llavarad.attention import map_sentences, watch
-from workers.llavarad.config import LanguageConfig, ModelConfig, VisionConfig
-from workers.llavarad.model import LlavaRad
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-CONFIG = ModelConfig(
-    name="test",
-    version="0",
-    image_size_px=56,
-    vision=VisionConfig(hidden_size=48, layers=4, heads=4, mlp_ratio=2),
-    language=LanguageConfig(
-        vocab_size=120, hidden_size=64, intermediate_size=112, layers=3, heads=4, key_value_heads=2, eos_id=119
-    ),
-)
-BEFORE, AFTER = [1, 17, 30, 4], [9, 21, 5, 60, 3]
-IMAGE = slice(len(BEFORE), len(BEFORE) + CONFIG.image_tokens)
-WATCHED = slice(1, 3)  # the last half of three layers, the middle one too
-TOKENS = 6
-
-
-@pytest.fixture
-def model() -> LlavaRad:
-    torch.manual_seed(1)
-    made = LlavaRad(CONFIG).eval().requires_grad_(False)
-    for tensor in made.parameters():
-        torch.nn.init.normal_(tensor, std=0.3)
-    return made
-
-
-def _image() -> Tensor:
-    return torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(2))
-
-
-def _weights_of_eager(model: LlavaRad, ids: list[int]) -> Tensor:
-    """(tokens, patches) by one pass over the finished text."""
-    written = model.language_model.get_input_embeddings()(torch.tensor([ids[:-1]]))
-    embeddings = torch.cat([model.embed(_image(), BEFORE, AFTER), written], dim=1)
-    model.language_model.set_attn_implementation("eager")
-    layers = model.language_model(inputs_embeds=embeddings, output_attentions=True).attentions[WATCHED]
-    newest = torch.stack(layers).mean((0, 1, 2))[-len(ids) :]
-    return newest[:, IMAGE]
-
-
-def test_rows_are_the_mean_weights_of_the_last_half_of_the_layers(model: LlavaRad) -> None:
-    with watch(model.language_model, IMAGE) as gaze:
-        ids = model.write(_image(), BEFORE, AFTER, max_new_tokens=TOKENS)
-
-    rows = gaze.rows()
-
-    assert rows.shape == (len(ids), CONFIG.image_tokens) == (TOKENS, 16)
-    np.testing.assert_allclose(rows, _weights_of_eager(model, ids).numpy(), atol=1e-5)
-
-
-def test_watching_changes_nothing_and_ends(model: LlavaRad) -> None:
-    alone = model.write(_image(), BEFORE, AFTER, max_new_tokens=TOKENS)
-    with watch(model.language_model, IMAGE) as gaze:
-        watched = model.write(_image(), BEFORE, AFTER, max_new_tokens=TOKENS)
-    model.write(_image(), BEFORE, AFTER, max_new_tokens=TOKENS)
-
-    assert watched == alone
-    assert len(gaze.rows()) == TOKENS
+from workers.llavarad.attention import map_sentences
 
 
 def test_a_map_is_the_mean_of_its_sentence_s_tokens_and_its_strongest_patch_is_white() -> None:

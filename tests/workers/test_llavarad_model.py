@@ -108,7 +108,7 @@ def test_greedy_ids_equal_those_of_stock_llava(model: LlavaRad, reference: Llava
     inputs = _stock_inputs()
     theirs = reference.generate(**inputs, do_sample=False, max_new_tokens=12, pad_token_id=0, eos_token_id=2)
 
-    ours = model.write(_image(), BEFORE, AFTER, max_new_tokens=12)
+    ours = model.write(_image(), BEFORE, AFTER, max_new_tokens=12).ids
 
     new_ids = theirs[0, inputs["input_ids"].shape[1] :].tolist()
     assert ours == (new_ids[: new_ids.index(2)] if 2 in new_ids else new_ids)
@@ -122,10 +122,10 @@ def _with_end_mark(model: LlavaRad, eos_id: int) -> LlavaRad:
 
 
 def test_end_mark_stops_the_writing_and_is_not_returned(model: LlavaRad) -> None:
-    endless = _with_end_mark(model, 119).write(_image(), BEFORE, AFTER, max_new_tokens=6)
+    endless = _with_end_mark(model, 119).write(_image(), BEFORE, AFTER, max_new_tokens=6).ids
     end = endless[-1]
 
-    ids = _with_end_mark(model, end).write(_image(), BEFORE, AFTER, max_new_tokens=6)
+    ids = _with_end_mark(model, end).write(_image(), BEFORE, AFTER, max_new_tokens=6).ids
 
     assert len(endless) == 6
     assert ids == endless[: endless.index(end)]

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput
+from dicom_node.logs import places
 from dicom_node.sentences import find_sentences
-from workers.llavarad.attention import Gaze, map_sentences, watch
+from workers.llavarad.attention import map_sentences
 from workers.llavarad.checkpoint import CONFIG, TOKENIZER, build_empty, load_weights, verify
 from workers.llavarad.config import ModelConfig, read_config
+from workers.llavarad.decoder import Written
 from workers.llavarad.findings import EngineIdentity, Findings
 from workers.llavarad.model import LlavaRad
 from workers.llavarad.preprocess import to_tensor
@@ -75,37 +76,33 @@ class Engine:
         with self._lock, _faults(), torch.inference_mode():
             started = monotonic()
             prepared = to_tensor(pixels, self._model.config.image_size_px)
-            ids, gaze = self._write(torch.from_numpy(prepared.tensor).unsqueeze(0), indication)
+            before, after = self._prompt(indication)
+            image = torch.from_numpy(prepared.tensor).unsqueeze(0)
+            written = self._model.write(image, before, after, max_new_tokens=self._max_new_tokens)
             seconds = monotonic() - started
-        text = self._tokenizer.text(ids)
+        text = self._tokenizer.text(written.ids)
         if not text:
             raise InvalidOutput("the model wrote nothing")
-        maps = self._map(text, ids, gaze)
-        return Findings(text, len(ids), seconds, prepared.cropped_fraction, maps, gaze.fault)
+        try:
+            maps, fault = self._map(text, written, len(before)), ""
+        except Exception as error:  # noqa: BLE001  no draft is lost for want of its pictures
+            maps, fault = None, places(error)
+        return Findings(text, len(written.ids), seconds, prepared.cropped_fraction, maps, fault)
 
-    def _write(self, image: Tensor, indication: str | None) -> tuple[list[int], Gaze]:
-        """The ids, and for each what it attended to in the image."""
-        before, after = self._prompt(indication)
-        where = slice(len(before), len(before) + self._model.config.image_tokens)
-        with watch(self._model.language_model, where) as gaze:
-            ids = self._model.write(image, before, after, max_new_tokens=self._max_new_tokens)
-        return ids, gaze
-
-    def _map(self, text: str, ids: list[int], gaze: Gaze) -> NDArray[np.uint8] | None:
-        """None if that failed, now or while the model wrote."""
-        with gaze.spare_the_draft():
-            if not gaze.fault:
-                ends = [len(self._tokenizer.text(ids[: count + 1])) for count in range(len(ids))]
-                return map_sentences(gaze.rows()[: len(ids)], find_sentences(text), ends)
-        return None
+    def _map(self, text: str, written: Written, image_at: int) -> NDArray[np.uint8]:
+        looked = written.looked[:, image_at : image_at + self._model.config.image_tokens].cpu().numpy()
+        ends = [len(self._tokenizer.text(written.ids[: count + 1])) for count in range(len(written.ids))]
+        return map_sentences(looked, find_sentences(text), ends)
 
     def _prompt(self, indication: str | None) -> tuple[list[int], list[int]]:
         before, after = prompt_chunks(indication)
         return self._tokenizer.first_ids(before), self._tokenizer.next_ids(after)
 
     def _warm_up(self) -> None:
+        before, after = self._prompt(None)
         with _faults(), torch.inference_mode():
-            logits = self._model(grey_image(self._model.config), *self._prompt(None), last=1)
+            logits = self._model(grey_image(self._model.config), before, after, last=1)
+            self._model.make_room(before, after, max_new_tokens=self._max_new_tokens)
         if not bool(torch.isfinite(logits).all()):
             raise BadCheckpoint("the model computes numbers that are not finite: its weights are damaged")
 

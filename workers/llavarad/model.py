@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from workers.llavarad.config import LanguageConfig, ModelConfig
+from workers.llavarad.decoder import Decoder, Written
 from workers.llavarad.projector import Projector
 from workers.llavarad.vision import build_tower, patch_features
+
+_ROOM_STEP = 256  # tokens: a longer indication seldom needs new memory
 
 
 class LlavaRad(nn.Module):
@@ -20,6 +23,7 @@ class LlavaRad(nn.Module):
         self.vision_tower = build_tower(config)
         self.projector = Projector(config.vision.hidden_size, config.language.hidden_size)
         self.language_model = _build_language(config.language)
+        self._decoder: Decoder | None = None
 
     def embed(self, pixels: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:
         """The prompt with the image's vectors spliced in.
@@ -40,29 +44,19 @@ class LlavaRad(nn.Module):
         logits: Tensor = output.logits
         return logits
 
-    def write(self, pixels: Tensor, before: Sequence[int], after: Sequence[int], *, max_new_tokens: int) -> list[int]:
-        """Greedy ids after the prompt, without the end mark."""
-        embeddings = self.embed(pixels, before, after)
-        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-        settings = greedy(self.config.language, max_new_tokens=max_new_tokens)
-        produced = self.language_model.generate(
-            inputs_embeds=embeddings, attention_mask=mask, generation_config=settings
-        )
-        ids: list[int] = produced[0].tolist()
-        return ids[:-1] if ids[-1:] == [self.config.language.eos_id] else ids
+    def write(self, pixels: Tensor, before: Sequence[int], after: Sequence[int], *, max_new_tokens: int) -> Written:
+        """Greedy ids after the prompt, as in the official evaluation: no sampling, one beam, to the end mark only."""
+        decoder = self.make_room(before, after, max_new_tokens=max_new_tokens)
+        prompt = self.embed(pixels, before, after[:-1])
+        return decoder.write(prompt, after[-1], eos_id=self.config.language.eos_id, max_new_tokens=max_new_tokens)
 
-
-def greedy(language: LanguageConfig, *, max_new_tokens: int) -> GenerationConfig:
-    """The official evaluation's settings: no sampling, one beam, stop at the end mark only."""
-    return GenerationConfig(  # type: ignore[no-untyped-call]  # theirs has no types
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        max_new_tokens=max_new_tokens,
-        bos_token_id=language.bos_id,
-        eos_token_id=language.eos_id,
-        pad_token_id=language.pad_id,
-    )
+    def make_room(self, before: Sequence[int], after: Sequence[int], *, max_new_tokens: int) -> Decoder:
+        """What writes after such a prompt. From now on the weights must stay as they are."""
+        tokens = len(before) + self.config.image_tokens + len(after) + max_new_tokens
+        if self._decoder is None or self._decoder.room < tokens:
+            self._decoder = None  # first, so that the memory of both is never taken at once
+            self._decoder = Decoder(self.language_model, room=-(-tokens // _ROOM_STEP) * _ROOM_STEP)
+        return self._decoder
 
 
 def _build_language(language: LanguageConfig) -> LlamaForCausalLM:
