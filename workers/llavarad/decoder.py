@@ -104,6 +104,7 @@ class Decoder:
         return looked
 
     def _record(self) -> torch.cuda.CUDAGraph:
+        torch.cuda.empty_cache()  # what held the weights before they were laid side by side fits nothing else
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's has no types
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
