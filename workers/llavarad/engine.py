@@ -50,14 +50,14 @@ class Engine:
     def load(cls, model_dir: Path, *, max_new_tokens: int = 256, device: Device = "auto") -> Self:
         """Verify and load a model folder, then read one grey image at full size.
 
-        float32 on a CPU, bfloat16 on a GPU. Raises BadCheckpoint, StorageAway for a file that cannot be read, or
-        EngineLost if memory does not suffice or if a real model would read on processors though a card is there.
+        Raises BadCheckpoint, StorageAway for a file that cannot be read, or EngineLost if memory does not suffice or if
+        a real model would read on processors though a card is there.
         """
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # theirs has no types
         files = verify(model_dir)
         config = read_config(model_dir / CONFIG)
         where = _choose(device, config)
-        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+        dtype = _numbers(where, config)
         tokenizer = read_tokenizer(model_dir / TOKENIZER, config.language)
         model = build_empty(config).eval().requires_grad_(False)
         with _faults():
@@ -117,6 +117,14 @@ def _choose(device: Device, config: ModelConfig) -> torch.device:
     if torch.version.cuda and not is_hidden and not config.is_synthetic and any(_DEVICES.glob("nvidia[0-9]*")):
         raise EngineLost("an NVIDIA card is there, but cannot be used: see `nvidia-smi`, then start the worker again")
     return torch.device("cpu")
+
+
+def _numbers(where: torch.device, config: ModelConfig) -> torch.dtype:
+    """bfloat16 on a card, and on a processor that multiplies it itself: half the memory, and sooner read."""
+    able = torch.cpu.get_capabilities()
+    is_native = where.type == "cuda" or able.get("avx512_bf16") or able.get("amx_bf16")
+    # What ships is small, and was scored in float32: it writes the same words on every processor.
+    return torch.bfloat16 if is_native and not config.is_synthetic else torch.float32
 
 
 def _digest(files: dict[str, str], generation: dict[str, object]) -> str:
