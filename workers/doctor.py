@@ -12,6 +12,8 @@ from workers.llavarad.config import FILE_NAME, ModelConfig, read_config
 from workers.terms import require_terms
 
 _GB = 1e9
+_NEEDED = 1.25  # of the weights' size, with what one draft takes: calculated for LLaVA-Rad, 17 GB
+_ON_PROCESSORS_S = 900.0  # enough for a draft of LLaVA-Rad on two cores
 
 
 def check_model(settings: Settings) -> Iterator[Diagnosis]:
@@ -36,20 +38,27 @@ def check_model(settings: Settings) -> Iterator[Diagnosis]:
         yield warning(what, words, "set model_dir to a folder made by `dicom-node model import`")
     else:
         yield ok(what, f"{config.name} {config.version}, as its manifest says")
-    yield _card(config, sum(each.stat().st_size for each in folder.glob("*.safetensors")))
+    if torch.cuda.is_available():
+        yield _card(sum(each.stat().st_size for each in folder.glob("*.safetensors")))
+    else:
+        yield _processors(config, settings.inference_timeout_s)
 
 
-def _card(config: ModelConfig, weights_bytes: int) -> Diagnosis:
-    what = "GPU"
-    if not torch.cuda.is_available():
-        if config.is_synthetic:
-            return ok(what, "none; the test model needs none")
-        fix = "run workers where an NVIDIA card and its driver are (`nvidia-smi` shows it)"
-        return warning(what, "none: a draft takes minutes on processors", fix)
+def _card(weights_bytes: int) -> Diagnosis:
     free, total = torch.cuda.mem_get_info()
     words = f"{torch.cuda.get_device_name()}, {free / _GB:.0f} of {total / _GB:.0f} GB free"
-    if total < weights_bytes:
-        return fault(
-            what, f"{words}; the model alone takes {weights_bytes / _GB:.0f} GB", "use a card with more memory"
-        )
-    return ok(what, words)
+    needed = weights_bytes * _NEEDED
+    if total < needed:
+        return fault("GPU", f"{words}; model and draft take {needed / _GB:.0f} GB", "use a card with more memory")
+    return ok("GPU", words)
+
+
+def _processors(config: ModelConfig, timeout_s: float) -> Diagnosis:
+    if config.is_synthetic:
+        return ok("GPU", "none; the test model needs none")
+    words = "none: a draft takes minutes on processors"
+    fix = "run workers where an NVIDIA card and its driver are (`nvidia-smi` shows it)"
+    if timeout_s < _ON_PROCESSORS_S:
+        words += f", and each is given up after {timeout_s:g} s"
+        fix += f", or set inference_timeout_s = {_ON_PROCESSORS_S:g}"
+    return warning("GPU", words, fix)

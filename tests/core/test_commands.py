@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from io import StringIO
@@ -30,6 +31,7 @@ from dicom_node.exporting import export_study
 from dicom_node.models import Heartbeat, Instance, Study, Transition
 from dicom_node.product import software_version
 from dicom_node.storage import InstanceStore, StoredFile
+from workers.benchmark import Benchmark
 
 Run = Callable[..., Result]
 
@@ -312,3 +314,9 @@ def test_benchmark_measures_the_model_that_ships(run: Run) -> None:
     found = json.loads(run("benchmark", "--times", "1", "--json").stdout)
     assert found["token_count"] > 0
     assert (len(found["draft_seconds"]), found["tokens_per_second"] > 0) == (1, True)
+
+
+def test_benchmark_says_that_a_worker_gives_such_drafts_up() -> None:
+    slow = Benchmark("LLaVA-Rad 1", 60.0, 0.1, (130.0, 110.0), 100, timeout_s=120.0)
+    assert slow.sentences[-1] == "A worker gives a draft up after 120 s: raise `inference_timeout_s`."
+    assert "gives" not in " ".join(replace(slow, timeout_s=900.0).sentences)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pynetdicom
 import pytest
+import torch
 from authority import Authority
 from pydantic import SecretStr
 from pynetdicom import build_context
@@ -360,6 +361,37 @@ def test_terms_that_were_not_accepted_are_said(changed: Changed, tmp_path: Path)
     write_manifest(folder)
     diagnosis = found(changed(model_dir=folder), "licence")
     assert (diagnosis.verdict, "accept_research_only_terms" in diagnosis.fix) == (Verdict.FAULT, True)
+
+
+@pytest.fixture
+def real_model(tmp_path: Path) -> Path:
+    """A model for patients, by its licence."""
+    write_tiny_model(folder := tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "licence": "free"}))
+    write_manifest(folder)
+    return folder
+
+
+def test_a_real_model_on_processors_is_given_the_time(changed: Changed, real_model: Path) -> None:
+    short = found(changed(model_dir=real_model), "GPU")
+    assert (short.verdict, "each is given up after 120 s" in short.words) == (Verdict.WARNING, True)
+    assert "inference_timeout_s = 900" in short.fix
+
+    long = found(changed(model_dir=real_model, inference_timeout_s=900), "GPU")
+    assert (long.verdict, long.words) == (Verdict.WARNING, "none: a draft takes minutes on processors")
+    assert "inference_timeout_s" not in long.fix
+
+
+@pytest.mark.parametrize(("room", "verdict"), [(1.2, Verdict.FAULT), (1.3, Verdict.OK)])
+def test_a_card_holds_the_model_and_a_draft(
+    changed: Changed, real_model: Path, monkeypatch: pytest.MonkeyPatch, room: float, verdict: Verdict
+) -> None:
+    memory = (real_model / "model.safetensors").stat().st_size * room
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (memory, memory))
+    assert found(changed(model_dir=real_model), "GPU").verdict == verdict
 
 
 def test_a_model_that_cannot_be_read_is_named(changed: Changed, tmp_path: Path) -> None:
