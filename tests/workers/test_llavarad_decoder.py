@@ -133,6 +133,15 @@ def test_memory_is_kept_and_grows_for_a_longer_prompt() -> None:
     assert _model(_config()).write(_image(), BEFORE, AFTER * 60, max_new_tokens=TOKENS).ids == longer
 
 
+def test_a_text_that_went_wrong_leaves_nothing_to_the_next() -> None:
+    model = _model(_config())
+    expected = _write(model).ids
+
+    model.write(_image() * torch.nan, BEFORE, AFTER, max_new_tokens=TOKENS)
+
+    assert _write(model).ids == expected
+
+
 def test_what_does_not_fit_is_refused() -> None:
     model = _model(_config())
     decoder = Decoder(model.language_model, room=63)

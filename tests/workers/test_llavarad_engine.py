@@ -135,6 +135,15 @@ def test_fault_of_memory_or_device_loses_the_engine(
         engine.write_findings(radiograph(0), None)
 
 
+def test_numbers_that_are_none_lose_the_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine.load(folder, max_new_tokens=40, device="cpu")
+    embed = LlavaRad.embed
+    monkeypatch.setattr(LlavaRad, "embed", lambda *given: embed(*given) * torch.nan)  # as a card that fails may compute
+
+    with pytest.raises(EngineLost, match="the model computed numbers that are not finite"):
+        engine.write_findings(radiograph(0), None)
+
+
 def test_digest_depends_on_weights_and_settings(folder: Path, tmp_path: Path, engine: Engine) -> None:
     write_tiny_model(tmp_path / "other", seed=1)
     others = [

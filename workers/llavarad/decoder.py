@@ -62,8 +62,7 @@ class Decoder:
     def _read(self, prompt: Tensor) -> None:
         cache = self._llama(inputs_embeds=prompt, use_cache=True, return_dict=False)[1]
         for theirs, layer in zip(cache.layers, self._layers, strict=True):
-            layer.keys[:, : prompt.shape[1]] = theirs.keys[0]
-            layer.values[:, : prompt.shape[1]] = theirs.values[0]
+            layer.remember(theirs.keys[0], theirs.values[0])
 
     def _step(self) -> int:
         """The id that follows the newest, and is the newest from now on."""
@@ -136,7 +135,9 @@ class _Layer:
         self._gate_up = _side_by_side(mlp.gate_proj, mlp.up_proj)
         self._down = mlp.down_proj.weight.t()
         self._memory = self._out.new_zeros((self.heads + 2 * self.key_heads, room, self.size))
-        self._queries, self.keys, self.values = torch.split(self._memory, [self.heads, self.key_heads, self.key_heads])
+        self._queries, self._keys, self._values = torch.split(
+            self._memory, [self.heads, self.key_heads, self.key_heads]
+        )
 
     def run(self, hidden: Tensor, place: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         """(1, hidden) to the same, in place; what later tokens need is remembered at `place`."""
@@ -147,19 +148,25 @@ class _Layer:
         gate, up = functional.linear(_normed(self._norms[1], hidden), self._gate_up).chunk(2, -1)
         return hidden.addmm_(functional.silu(gate) * up, self._down)
 
+    def remember(self, keys: Tensor, values: Tensor) -> None:
+        """Those of a prompt, (key heads, length, head size), and nothing of the text before it."""
+        length = keys.shape[1]
+        self._keys[:, :length], self._values[:, :length] = keys, values
+        self._memory[:, length:] = 0  # what is hidden counts for 0, but 0 times what is no number is none
+
     def looked(self, start: int, end: int, is_future: Tensor) -> Tensor:
         """(end - start, end) float32: the weights of these places over all before, averaged over the heads."""
         sharing = (self.key_heads, self.heads // self.key_heads)  # heads that share a key head lie together
         queries = self._queries[:, start:end].view(*sharing, end - start, self.size)
-        scores = torch.einsum("kgqd,kpd->kgqp", queries.float(), self.keys[:, :end].float()) * self._scaling
+        scores = torch.einsum("kgqd,kpd->kgqp", queries.float(), self._keys[:, :end].float()) * self._scaling
         weights: Tensor = scores.masked_fill(is_future, -torch.inf).softmax(-1)
         return weights.mean((0, 1))
 
     def _attend(self, query: Tensor, mask: Tensor) -> Tensor:
         mixed = functional.scaled_dot_product_attention(
             query[None, :, None],
-            self.keys[None],
-            self.values[None],
+            self._keys[None],
+            self._values[None],
             attn_mask=mask,
             scale=self._scaling,
             enable_gqa=self.heads != self.key_heads,
