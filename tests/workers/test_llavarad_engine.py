@@ -1,6 +1,7 @@
 import json
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tiny_model import PLACES, write_tiny_model
+from torch import Tensor
 
 from dicom_node.errors import BadCheckpoint, EngineLost, InvalidOutput, UndecodablePixels
 from dicom_node.sentences import find_sentences
 from workers.llavarad import engine as engine_module
 from workers.llavarad.checkpoint import write_manifest
+from workers.llavarad.decoder import Decoder
 from workers.llavarad.engine import Engine
 from workers.llavarad.findings import Writer
 from workers.llavarad.model import LlavaRad
@@ -133,6 +136,25 @@ def test_fault_of_memory_or_device_loses_the_engine(
     monkeypatch.setattr(LlavaRad, "write", fail)  # no double can run out of a GPU's memory
     with pytest.raises(EngineLost, match=f"the model stopped with {type(error).__name__}"):
         engine.write_findings(radiograph(0), None)
+
+
+def test_what_drafts_need_is_taken_before_the_engine_is_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[LlavaRad] = []
+    make_room, forward = LlavaRad.make_room, LlavaRad.forward
+
+    def take(model: LlavaRad, *prompt: Sequence[int], max_new_tokens: int) -> Decoder:
+        taken.append(model)
+        return make_room(model, *prompt, max_new_tokens=max_new_tokens)
+
+    def read(model: LlavaRad, pixels: Tensor, *prompt: Sequence[int], last: int) -> Tensor:
+        if model in taken:  # the memory that is left does not hold a film
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(model, pixels, *prompt, last=last)
+
+    monkeypatch.setattr(LlavaRad, "make_room", take)
+    monkeypatch.setattr(LlavaRad, "forward", read)
+    with pytest.raises(EngineLost, match="the model stopped with OutOfMemoryError"):
+        Engine.load(folder, device="cpu")
 
 
 def test_numbers_that_are_none_lose_the_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ class Engine:
 
     @classmethod
     def load(cls, model_dir: Path, *, max_new_tokens: int = 256, device: Device = "auto") -> Self:
-        """Verify and load a model folder, then read one grey image at full size.
+        """Verify and load a model folder, make room for drafts, then read one grey image at full size.
 
         Raises BadCheckpoint, StorageAway for a file that cannot be read, or EngineLost if memory does not suffice or if
         a real model would read on processors though a card is there.
@@ -103,8 +103,9 @@ class Engine:
     def _warm_up(self) -> None:
         before, after = self._prompt(None)
         with _faults(), torch.inference_mode():
-            logits = self._model(grey_image(self._model.config), before, after, last=1)
+            # First, so that a memory which does not hold it and a film is told now, and not at every draft.
             self._model.make_room(before, after, max_new_tokens=self._max_new_tokens)
+            logits = self._model(grey_image(self._model.config), before, after, last=1)
         if not bool(torch.isfinite(logits).all()):
             raise BadCheckpoint("the model computes numbers that are not finite: its weights are damaged")
 
