@@ -309,6 +309,23 @@ def test_write_that_fails_in_the_middle_is_one_line_and_leaves_nothing(source: P
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "name", [f"{OWN}/config.json", f"{OWN}/LICENSE", f"{BASE}/{SHARD}", f"{BASE}/tokenizer.model", OWN]
+)
+def test_what_may_not_be_read_is_named(source: Path, tmp_path: Path, name: str) -> None:
+    # Root reads all; without this right of root's, no file that says so.
+    obeys = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    (tmp_path / "models").mkdir()
+    (source / name).chmod(0)
+
+    last_line = run_import(source, tmp_path / "models" / "m", prefix=obeys)
+
+    (source / name).chmod(0o700)
+    assert "StorageAway" in last_line
+    assert re.search(rf"source/{re.escape(name)}\S* cannot be read: Permission denied", last_line)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
 def test_missing_file_is_told_where_the_disk_has_no_room_either(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from dicom_node.errors import BadCheckpoint, PeerUnreachable, StorageFull
 from workers.llavarad.edition import LLAVA_RAD, SUMS_FILE, Edition, Repository, digest
+from workers.llavarad.folder import reading
 
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EIO}
 
@@ -17,14 +18,16 @@ _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISD
 def download_published(dest: Path, *, edition: Edition = LLAVA_RAD, endpoint: str | None = None) -> None:
     """Fill `dest` with one sub-folder a repository, showing progress; a second call goes on where the first ended.
 
-    Raises PeerUnreachable, StorageFull, or BadCheckpoint naming the first file that is not what the hub holds.
+    Raises PeerUnreachable, StorageFull, StorageAway naming a file that cannot be read, or BadCheckpoint naming one that
+    is not what the hub holds.
     """
     hub = HfApi(endpoint=endpoint)
     sums: dict[str, str] = {}
     for repo in (edition.own, edition.base):
         with _faults(repo, dest):
             expected = _fetch(hub, repo, dest / repo.folder)
-        sums |= _compare(repo, dest, expected)
+        with reading(dest):
+            sums |= _compare(repo, dest, expected)
     lines = "".join(f"{found}  {path}\n" for path, found in sums.items())
     with _faults(edition.base, dest):
         (dest / SUMS_FILE).write_text(lines, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Published weights are pickles. They are read here only, once, and never by an unpickler that could run code."""
 
+import errno
 import pickle
 import re
 import warnings
@@ -31,7 +32,8 @@ _FORBIDDEN_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 def read_tensors(path: Path, *, within: str | None = None) -> dict[str, Tensor]:
     """The tensors of a table that torch.save wrote, or of its table `within`. They stay on the disk if they can.
 
-    Raises BadCheckpoint if the file names anything that is not data, is damaged, or holds something else.
+    Raises BadCheckpoint if the file names anything that is not data, is damaged, or holds something else, OSError if it
+    cannot be read.
     """
     content = _load(path)
     if within is not None:
@@ -55,6 +57,8 @@ def _load(path: Path) -> object:
     except MemoryError:
         raise
     except Exception as error:  # bytes that are no pickle can make an unpickler raise whatever there is
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a file cut short is, too
+            raise
         raise BadCheckpoint(f"{path.name} is damaged or no file of PyTorch") from error
 
 

@@ -4,7 +4,6 @@ Numbers: float16 of W + scale * B @ A computed in float32, as the original ran; 
 one rounding away. Memory: the sources stay on the disk, one output file at a time is held.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from workers.llavarad.checkpoint import (
     write_manifest,
 )
 from workers.llavarad.edition import LLAVA_RAD, Edition, check_digests, check_present
-from workers.llavarad.folder import new_folder
+from workers.llavarad.folder import new_folder, reading
 from workers.llavarad.lora import adapter_shapes, is_adapted, merge
 from workers.llavarad.notice import LICENCE_FILE, NOTICE, NOTICE_FILE
 from workers.llavarad.pickles import read_tensors
@@ -59,18 +58,22 @@ def import_published(source: Path, dest: Path, *, edition: Edition = LLAVA_RAD, 
     """Make the model folder `dest`, whole or not at all. source: a folder with one sub-folder a repository.
 
     Raises BadCheckpoint naming the first file, field or tensor that is missing, unexpected or not as published;
-    StorageFull; Permanent if `dest` exists.
+    StorageAway naming the one that cannot be read; StorageFull; Permanent if `dest` exists.
     """
     shapes = expected_shapes(build_empty(edition.config))
-    check_present(source, edition)
+    with reading(source):
+        check_present(source, edition)
     with new_folder(dest, needed_bytes=sum(map(prod, shapes.values())) * _DTYPE.itemsize) as folder:
-        say("checking the published files")
-        check_digests(source, edition)
-        _check_configs(source, edition)
-        _write_small_files(folder, source, edition)
-        say("reading the published weights")
-        sources = _read_sources(source, edition, shapes)
+        with reading(source):
+            say("checking the published files")
+            check_digests(source, edition)
+            _check_configs(source, edition)
+            small_files = _make_small_files(source, edition)
+            say("reading the published weights")
+            sources = _read_sources(source, edition, shapes)
         say("merging the adapter and writing the model")
+        for name, content in small_files.items():
+            (folder / name).write_bytes(content)
         write_shards(folder, _convert(sources, shapes, edition.lora_alpha / edition.lora_rank))
         say("taking digests")
         write_manifest(folder)
@@ -83,18 +86,20 @@ def _check_configs(source: Path, edition: Edition) -> None:
     check_tower(own(published.TOWER_CONFIG_FILE), edition.config)
 
 
-def _write_small_files(folder: Path, source: Path, edition: Edition) -> None:
+def _make_small_files(source: Path, edition: Edition) -> dict[str, bytes]:
     tokenizer = read_llama_tokenizer(edition.base_file(source, published.TOKENIZER_FILE))
     if tokenizer.get_vocab_size() != edition.config.language.vocab_size:
         raise BadCheckpoint(
             f"{published.TOKENIZER_FILE} has {tokenizer.get_vocab_size()} tokens, "
             f"expected {edition.config.language.vocab_size}"
         )
-    (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
-    (folder / CONFIG).write_text(edition.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     own, base = (f"{each.hub_id} at {each.revision}" for each in (edition.own, edition.base))
-    (folder / NOTICE_FILE).write_text(NOTICE.format(own=own, base=base), encoding="utf-8")
-    shutil.copyfile(edition.own_file(source, LICENCE_FILE), folder / LICENCE_FILE)
+    return {
+        TOKENIZER: tokenizer.to_str().encode(),
+        CONFIG: (edition.config.model_dump_json(indent=1) + "\n").encode(),
+        NOTICE_FILE: NOTICE.format(own=own, base=base).encode(),
+        LICENCE_FILE: edition.own_file(source, LICENCE_FILE).read_bytes(),
+    }
 
 
 def _read_sources(source: Path, edition: Edition, shapes: Mapping[str, Shape]) -> _Sources:
