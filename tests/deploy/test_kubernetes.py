@@ -204,6 +204,11 @@ def test_a_worker_of_a_site_with_gpus_has_one_card_and_the_model(site: list[Mani
     assert {"name": "models", "mountPath": "/models", "readOnly": True} in container["volumeMounts"]
 
 
+def test_a_worker_gives_its_card_back_before_the_next_one_wants_it(site: list[Manifest]) -> None:
+    rollout = one(site, "Deployment", "worker")["spec"]["strategy"]["rollingUpdate"]
+    assert rollout == {"maxSurge": 0, "maxUnavailable": 1}
+
+
 def test_who_sees_the_model_in_compose_sees_the_one_of_a_site_with_gpus(site: list[Manifest]) -> None:
     """Else the doctor and the page say that the model for tests is the one that drafts."""
     for role in ROLES:
