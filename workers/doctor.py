@@ -56,8 +56,9 @@ def _card(weights_bytes: int) -> Diagnosis:
 def _processors(config: ModelConfig, timeout_s: float) -> Diagnosis:
     if config.is_synthetic:
         return ok("GPU", "none; the test model needs none")
-    words = "none: a draft takes minutes on processors"
-    fix = "run workers where an NVIDIA card and its driver are (`nvidia-smi` shows it)"
+    # In containers the doctor runs beside the page, and only workers are given a card.
+    words = "none is seen from here; where the worker sees none either, a draft takes minutes"
+    fix = "run workers where an NVIDIA card and its driver are (`nvidia-smi` there shows it)"
     if timeout_s < _ON_PROCESSORS_S:
         words += f", and each is given up after {timeout_s:g} s"
         fix += f", or set inference_timeout_s = {_ON_PROCESSORS_S:g}"
