@@ -22,6 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(engine, "_DEVICES", tmp_path / "dev")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "dev").mkdir()
     write_tiny_model(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
@@ -48,6 +50,30 @@ def test_a_torch_without_cuda_reads_on_processors(
 ) -> None:
     (tmp_path / "dev" / "nvidia0").touch()
     monkeypatch.setattr(torch.version, "cuda", None)
+    assert Engine.load(folder).identity.name
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("CUDA_VISIBLE_DEVICES", "0"), ("NVIDIA_VISIBLE_DEVICES", "GPU-8a1"), ("NVIDIA_VISIBLE_DEVICES", "all")],
+)
+def test_a_torch_without_cuda_is_told_where_a_card_was_given(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    (tmp_path / "dev" / "nvidia0").touch()
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setenv(variable, value)  # as deploy/take_card.sh, or Docker and Kubernetes
+    with pytest.raises(EngineLost, match="this PyTorch knows none: build with PIP_EXTRA_INDEX_URL empty"):
+        Engine.load(folder)
+
+
+@pytest.mark.parametrize("value", ["void", "none", ""])
+def test_a_container_that_was_given_no_card_reads_on_its_processors(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    (tmp_path / "dev" / "nvidia0").touch()
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", value)
     assert Engine.load(folder).identity.name
 
 

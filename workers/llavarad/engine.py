@@ -32,6 +32,7 @@ from workers.llavarad.vision import grey_image
 Device = Literal["auto", "cpu", "cuda"]
 
 _DEVICES = Path("/dev")
+_NO_CARD = {None, "", "none", "void"}  # in the variable by which a container is given one
 
 
 class Engine:
@@ -115,10 +116,15 @@ def _choose(device: Device, config: ModelConfig) -> torch.device:
         return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
-    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # by somebody who wants it so
+    wished = os.environ.get("CUDA_VISIBLE_DEVICES")
+    is_hidden = wished in ("", "-1")  # by somebody who wants it so
+    if config.is_synthetic or is_hidden or not any(_DEVICES.glob("nvidia[0-9]*")):
+        return torch.device("cpu")
     # A container that has lost its card, for instance by `systemctl daemon-reload` on the host, still has its node.
-    if torch.version.cuda and not is_hidden and not config.is_synthetic and any(_DEVICES.glob("nvidia[0-9]*")):
+    if torch.version.cuda:
         raise EngineLost("an NVIDIA card is there, but cannot be used: see `nvidia-smi`, then start the worker again")
+    if wished or os.environ.get("NVIDIA_VISIBLE_DEVICES") not in _NO_CARD:
+        raise EngineLost("an NVIDIA card is there, but this PyTorch knows none: build with PIP_EXTRA_INDEX_URL empty")
     return torch.device("cpu")
 
 
