@@ -52,7 +52,10 @@ def restore(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> R
         os.sync()
     except OSError as error:
         raise Permanent(f"the files could not be restored: {error.strerror or type(error).__name__}") from error
-    load(engine, state, manifest.schema)
+    try:
+        load(engine, state, manifest.schema)
+    except OSError as error:
+        raise Permanent(f"the rows could not be restored: {error.strerror or type(error).__name__}") from error
     return Restored(manifest.made_at, len(objects), len(damaged), _studies_of(engine, damaged))
 
 

@@ -8,11 +8,13 @@ import csv
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
+from errno import EIO
 from pathlib import Path
 from typing import cast
 
+import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier
 from sqlalchemy import Engine, Table, inspect
@@ -32,10 +34,11 @@ _NEXT_ID = SQL("SELECT setval(pg_get_serial_sequence({}, 'id'), max(id)) FROM {}
 
 def dump(engine: Engine, folder: Path) -> None:
     """Write the rows into the folder. Raises OSError."""
-    if engine.dialect.name == "postgresql":
-        _dump_postgresql(engine, folder)
-    else:
-        _dump_sqlite(engine, folder / _SQLITE)
+    with _told_as_of_the_disk():
+        if engine.dialect.name == "postgresql":
+            _dump_postgresql(engine, folder)
+        else:
+            _dump_sqlite(engine, folder / _SQLITE)
 
 
 def stored_objects(folder: Path) -> Iterator[StoredObject]:
@@ -73,13 +76,25 @@ def require_empty(engine: Engine, now: datetime) -> None:
 
 
 def load(engine: Engine, folder: Path, schema: str) -> None:
-    """Fill an empty database with a dump, all of it or nothing, and bring it to the newest schema."""
-    if engine.dialect.name == "postgresql":
-        make_empty_schema(engine, schema)
-        _load_postgresql(engine, folder)
-    else:
-        _load_sqlite(engine, folder / _SQLITE)
+    """Fill an empty database with a dump, all of it or nothing, and bring it to the newest schema. Raises OSError."""
+    with _told_as_of_the_disk():
+        if engine.dialect.name == "postgresql":
+            make_empty_schema(engine, schema)
+            _load_postgresql(engine, folder)
+        else:
+            _load_sqlite(engine, folder / _SQLITE)
     migrate(engine)
+
+
+@contextmanager
+def _told_as_of_the_disk() -> Iterator[None]:
+    """What the drivers raise that are used below SQLAlchemy: a disk that is full, a server that is away."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(EIO, str(error)) from error
+    except psycopg.Error as error:  # its text may hold values of rows
+        raise OSError(EIO, f"PostgreSQL failed ({type(error).__name__})") from error
 
 
 def _dump_sqlite(engine: Engine, target: Path) -> None:

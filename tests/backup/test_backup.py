@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import alembic.command
+import psycopg
 import pytest
 from doubles import NOON, FrozenClock
 from pydantic import SecretStr
@@ -22,6 +24,7 @@ from waiting import LONG_S, wait_until
 
 from dicom_node import database
 from dicom_node.backup import making, objects
+from dicom_node.backup import rows as files_of_rows
 from dicom_node.backup.making import back_up
 from dicom_node.backup.manifest import OBJECTS, read_manifest, sha256_of
 from dicom_node.backup.restoring import restore
@@ -468,6 +471,21 @@ def test_a_folder_without_room_is_told(
     monkeypatch.setattr(objects.shutil, "copyfile", full_disk)
     with pytest.raises(Permanent, match="the backup could not be made: No space left on device"):
         back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
+
+
+def test_a_disk_that_is_full_of_the_rows_is_told(
+    settings: Settings, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the drivers raise themselves: it was a traceback."""
+    fill(settings, Sessions(engine))
+    broken = psycopg.OperationalError("CANARY") if engine.dialect.name == "postgresql" else sqlite3.OperationalError
+
+    def fail(*_: object) -> None:
+        raise broken
+
+    monkeypatch.setattr(files_of_rows, f"_dump_{engine.dialect.name}", fail)
+    with pytest.raises(Permanent, match=r"the backup could not be made: ((?!CANARY).)*$"):
+        back_up(settings, engine, tmp_path / "backup", FrozenClock())
 
 
 def test_no_secret_is_in_a_backup(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
