@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlmodel import col, select
 
 from dicom_node.backup.audit_files import keep_audit
-from dicom_node.backup.manifest import NAME, OBJECTS, Manifest, StoredObject, sha256_of
+from dicom_node.backup.manifest import NAME, OBJECTS, Manifest, StoredObject, newest_state, sha256_of
 from dicom_node.backup.objects import keep
 from dicom_node.backup.rows import dump, stored_objects
 from dicom_node.clock import Clock
@@ -45,6 +45,8 @@ def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> M
     now = clock()
     try:
         with _alone(folder):
+            if (newest := newest_state(folder)) is not None:
+                _clear_away(folder, but=newest)  # what was cut short: each would take room until one is whole
             state = folder / f"{_STATE}{now:%Y%m%dT%H%M%S%fZ}"
             state.mkdir()
             dump(engine, state)
@@ -54,7 +56,7 @@ def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> M
             digests = {file.name: sha256_of(file) for file in sorted(state.iterdir())}
             os.sync()
             Manifest(now.isoformat(), state.name, engine.dialect.name, SCHEMA_REVISION, digests).write(folder)
-            _clear_away(folder, but=state)
+            _clear_away(folder, but=state.name)
             return made
     except OSError as error:
         raise Permanent(f"the backup could not be made: {error.strerror or type(error).__name__}") from error
@@ -123,7 +125,7 @@ def _is_ours(name: str) -> bool:
     return name in (INSTANCES, AUDIT, "lost+found") or name.startswith((NAME, _STATE))
 
 
-def _clear_away(folder: Path, *, but: Path) -> None:
+def _clear_away(folder: Path, *, but: str) -> None:
     for state in folder.glob(f"{_STATE}*"):
-        if state != but:
+        if state.name != but:
             shutil.rmtree(state)

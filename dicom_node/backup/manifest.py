@@ -64,6 +64,16 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def newest_state(folder: Path) -> str | None:
+    """The folder of the rows of the newest backup, of whatever program; empty: there is none; None: nobody knows."""
+    try:
+        return str(json.loads((folder / NAME).read_text(encoding="utf-8"))["state"])
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def require_unchanged(folder: Path, manifest: Manifest) -> None:
     """Raises Permanent if a file of the rows is missing or is not what was written."""
     for name, digest in manifest.sha256.items():

@@ -488,6 +488,30 @@ def test_a_disk_that_is_full_of_the_rows_is_told(
         back_up(settings, engine, tmp_path / "backup", FrozenClock())
 
 
+def test_what_was_cut_short_makes_room_for_the_next(
+    settings: Settings, sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would take the room of another copy of the rows, until one is whole."""
+    folder, days = tmp_path / "backup", count()
+    fill(settings, Sessions(sqlite_engine))
+    back_up(settings, sqlite_engine, folder, FrozenClock())
+    whole = read_manifest(folder).state
+
+    def fail() -> None:
+        with monkeypatch.context() as context:
+            context.setattr(objects.os, "sync", cross_device)
+            with pytest.raises(Permanent, match="the backup could not be made"):
+                back_up(settings, sqlite_engine, folder, FrozenClock(NOON + timedelta(days=1 + next(days))))
+
+    for _ in range(3):
+        fail()
+    kept = {each.name for each in folder.glob("state-*")}
+    assert (len(kept), whole in kept) == (2, True)
+    (folder / "manifest.json").write_text("?")  # nobody knows which of them is whole
+    fail()
+    assert {each.name for each in folder.glob("state-*")} > kept
+
+
 def test_no_secret_is_in_a_backup(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
     secret = SecretStr("a-secret-of-the-site")
     secretive = settings.model_copy(update={"metrics_token": secret, "stow_clients": {"X": secret}})
