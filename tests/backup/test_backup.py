@@ -512,6 +512,22 @@ def test_what_was_cut_short_makes_room_for_the_next(
     assert {each.name for each in folder.glob("state-*")} > kept
 
 
+def test_a_restore_that_was_cut_short_between_tables_and_rows_is_begun_again(
+    settings: Settings, postgres_engine: Engine, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an older schema: its tables lack columns that the newest have."""
+    fill(settings, Sessions(postgres_engine))
+    back_up(settings, postgres_engine, tmp_path / "backup", FrozenClock())
+    make_older(tmp_path / "backup", postgres_engine, "0007")
+    make_empty_schema(postgres_engine, "head")
+    with monkeypatch.context() as context:
+        context.setattr(files_of_rows, "_load_postgresql", cross_device)
+        with pytest.raises(Permanent, match="the rows could not be restored: Invalid cross-device link"):
+            restore(elsewhere, postgres_engine, tmp_path / "backup", FrozenClock())
+    restore(elsewhere, postgres_engine, tmp_path / "backup", FrozenClock())
+    assert len(all_of(Sessions(postgres_engine), Report)) == 1
+
+
 def test_no_secret_is_in_a_backup(settings: Settings, sqlite_engine: Engine, tmp_path: Path) -> None:
     secret = SecretStr("a-secret-of-the-site")
     secretive = settings.model_copy(update={"metrics_token": secret, "stow_clients": {"X": secret}})
