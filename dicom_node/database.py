@@ -31,6 +31,7 @@ AWAY = (OperationalError, InterfaceError, InternalError, TimeoutError)
 _BUSY_TIMEOUT_S = 30
 _READS = "reads"  # an execution option: the transaction changes nothing
 _POOL = {"pool_size": 20, "max_overflow": 200}  # more than associations and threads: a role never waits for itself
+_MIGRATING = 0x6D696772  # an advisory lock's key; those of `orphans` are checksums of tables' names
 _LONG_LOG_BYTES = 6_500_000  # SQLite begins its write-ahead log anew after 1,000 pages, and keeps 500 in memory
 
 
@@ -135,7 +136,14 @@ def migrate(engine: Engine) -> None:
     if found is not None and found > SCHEMA_REVISION:
         raise Permanent(_newer(found))
     with engine.connect() as connection, _tables_may_be_rebuilt(connection), connection.begin():
+        _wait_for_turn(connection)
         command.upgrade(_alembic(connection), "head")
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    """Of two that migrate at once, the second finds it done. On SQLite it waits to begin."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
 
 
 def make_empty_schema(engine: Engine, revision: str) -> None:

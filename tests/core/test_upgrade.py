@@ -1,15 +1,20 @@
 """A node of the first release goes on where it was: each of its studies comes to its end under the newest."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import alembic.command
 import pytest
 from doubles import NOON, FakeDestination, FakeWriter, FrozenClock
 from films import dx_bytes
+from postgres import waits_for_a_lock
 from rows import all_of, put, receive
 from sqlalchemy import Engine, text
 from sqlmodel import select
+from waiting import LONG_S, wait_until
 
+from dicom_node import database
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, make_empty_schema, migrate, require_current_schema
 from dicom_node.errors import Permanent
@@ -144,6 +149,18 @@ def test_a_late_image_reopens_a_study_of_the_first_release(node: Node) -> None:
     node.clock.forward(node.settings.idle_timeout_s + 1)
     node.work()
     assert [job.revision for job in all_of(node.sessions, Job) if job.study_id == 8] == [1, 2]
+
+
+def test_of_two_that_migrate_at_once_the_second_finds_it_done(postgres_engine: Engine) -> None:
+    make_empty_schema(postgres_engine, "0014")
+    with ThreadPoolExecutor() as pool:
+        with postgres_engine.begin() as first:
+            database._wait_for_turn(first)
+            alembic.command.upgrade(database._alembic(first), "head")
+            second = pool.submit(migrate, postgres_engine)
+            wait_until(lambda: waits_for_a_lock(Sessions(postgres_engine)), "the second waits")
+        second.result(LONG_S)
+    require_current_schema(postgres_engine)
 
 
 def test_a_database_of_a_later_release_is_left_alone_and_said(engine: Engine) -> None:
