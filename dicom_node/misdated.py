@@ -10,7 +10,8 @@ from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.lifecycle import WAITING, Leased, LeasedKind, note
-from dicom_node.models import Job
+from dicom_node.models import Delivery, Job
+from dicom_node.states import DeliveryState
 
 _A_DAY = timedelta(days=1)
 
@@ -19,7 +20,12 @@ _log = logs.get("misdated")
 
 def recall(sessions: Sessions, settings: Settings, now: datetime, kind: LeasedKind) -> None:
     """Make it due now. Nothing is lost where it is this clock that is wrong: it would have been done at once anyway."""
-    misdated = _misdated(settings, now, kind)
+    _recall_all(sessions, now, kind, _misdated(settings, now, kind))
+    if kind is Delivery and settings.committing:
+        _recall_all(sessions, now, kind, _misdated_commitment(settings, now))
+
+
+def _recall_all(sessions: Sessions, now: datetime, kind: LeasedKind, misdated: tuple[ColumnElement[bool], ...]) -> None:
     with sessions() as session:
         if session.exec(select(kind.id).where(*misdated).limit(1)).first() is None:
             return
@@ -34,6 +40,14 @@ def _misdated(settings: Settings, now: datetime, kind: LeasedKind) -> tuple[Colu
     due_at, longest = col(kind.due_at), timedelta(seconds=settings.max_retry_after_s) + _A_DAY
     untried = and_(due_at > now + CLOCKS_DIFFER, col(kind.attempts) == 0)
     return col(kind.state) == WAITING[kind], or_(untried, due_at > now + longest)
+
+
+def _misdated_commitment(settings: Settings, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Of what is to be committed: asking for that is due when it is delivered; then the answer is waited for."""
+    due_at, longest = col(Delivery.due_at), timedelta(seconds=max(each.commitment_timeout_s for each in settings.pacs))
+    unasked = and_(due_at > now + CLOCKS_DIFFER, col(Delivery.transaction_uid) == "")
+    is_waiting = (col(Delivery.wants_commitment).is_(True), col(Delivery.state) == DeliveryState.DELIVERED)
+    return *is_waiting, or_(unasked, due_at > now + longest + _A_DAY)
 
 
 def _recall(session: Session, kind: type[Leased], now: datetime, misdated: tuple[ColumnElement[bool], ...]) -> int:

@@ -9,6 +9,7 @@ from rows import add_delivery, add_job, add_pull, add_study, all_of, moves_of, o
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.models import Delivery, Job, Pull, Transition
+from dicom_node.peers import DicomDestination
 from dicom_node.queue import RING_AGAIN_AFTER_S
 from dicom_node.receive import completeness, sweep
 from dicom_node.receive.sweep import sweep_once
@@ -125,6 +126,24 @@ def test_what_a_clock_that_was_ahead_has_dated_is_due_now(sessions: Sessions, se
         move.reason for move in all_of(sessions, Transition) if move.row_kind == "job" and "clock" in move.reason
     ]
     assert said == "it was due at 2026-03-01 14:00:00 UTC, by a clock that was wrong: it is due now"
+
+
+def test_a_commitment_that_a_clock_that_was_ahead_has_dated_is_asked_for(
+    sessions: Sessions, settings: Settings
+) -> None:
+    """Or, where it was asked for, given up: the study would have waited until that time has come."""
+    pacs = DicomDestination(name="pacs", ae_title="PACS", host="pacs.example", commitment=True)
+    settings = settings.model_copy(update={"pacs": (pacs,)})
+    waits = {"state": "delivered", "attempts": 1, "wants_commitment": True}
+    due = NOON + timedelta(seconds=pacs.commitment_timeout_s)
+    with sessions.begin() as session:
+        add_delivery(session, **waits, due_at=NOON + timedelta(hours=1))
+        add_delivery(session, **waits, due_at=due + timedelta(days=365), transaction_uid="1.2")
+        add_delivery(session, **waits, due_at=due, transaction_uid="1.3")
+        add_delivery(session, **waits | {"wants_commitment": False}, due_at=due + timedelta(days=365))
+    sweep_once(sessions, settings, FrozenClock(), None)
+    ends = [each.due_at for each in all_of(sessions, Delivery)]
+    assert ends == [NOON, NOON, due, due + timedelta(days=365)]
 
 
 def test_what_waits_for_its_next_try_waits_on(sessions: Sessions, settings: Settings) -> None:
