@@ -6,6 +6,7 @@ from typing import Protocol
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, func, or_, select
 
+from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.config import Settings
 from dicom_node.models import Job
 from dicom_node.states import JobState
@@ -32,8 +33,12 @@ def ready(settings: Settings) -> tuple[ColumnElement[bool], ...]:
 
 
 def jobs_to_ring(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:
-    """Jobs the broker has not heard of since they are due, most urgent first."""
-    return _due(session, now, or_(col(Job.rung_at).is_(None), ~_WAS_RUNG), *conditions)
+    """Jobs the broker has not heard of since they are due, most urgent first.
+
+    A ring of a time that is still to come, by a clock that was ahead, says nothing of this try or an earlier one.
+    """
+    is_to_come = col(Job.rung_at) > now + CLOCKS_DIFFER
+    return _due(session, now, or_(col(Job.rung_at).is_(None), ~_WAS_RUNG, is_to_come), *conditions)
 
 
 def jobs_long_rung(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> list[Job]:

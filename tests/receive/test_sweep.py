@@ -146,6 +146,17 @@ def test_a_commitment_that_a_clock_that_was_ahead_has_dated_is_asked_for(
     assert ends == [NOON, NOON, due, due + timedelta(days=365)]
 
 
+def test_a_bell_that_a_clock_that_was_ahead_has_rung_is_rung_again(sessions: Sessions, settings: Settings) -> None:
+    """A job that was put back since would have been silent until that time has come."""
+    with sessions.begin() as session:
+        add_job(session, attempts=1, rung_at=NOON + timedelta(days=365))
+    broker = FakeBroker()
+    for _ in range(2):
+        sweep_once(sessions, settings, FrozenClock(), broker)
+    job = only(sessions, Job)
+    assert (broker.heard, job.rung_at) == ([(job.id, 5)], NOON)
+
+
 def test_what_waits_for_its_next_try_waits_on(sessions: Sessions, settings: Settings) -> None:
     """Also where the clock of the sweep is an hour behind."""
     later = NOON + timedelta(hours=1, seconds=settings.max_retry_after_s)
