@@ -7,6 +7,7 @@ from socket import gethostname
 
 from sqlmodel import Session, col, select
 
+from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.errors import Permanent
 from dicom_node.heartbeat import SILENT_AFTER_S
 from dicom_node.models import Heartbeat
@@ -36,9 +37,11 @@ class Condition:
 
 def conditions(session: Session, now: datetime) -> list[Condition]:
     """Of all roles that have not ended in good order."""
-    rows = session.exec(select(Heartbeat).order_by(col(Heartbeat.role), col(Heartbeat.host)))
-    # A clock that is ahead of ours makes nobody younger than now.
-    return [Condition(row.role, row.host, max(0.0, (now - row.well_at).total_seconds()), row.fault) for row in rows]
+    return [
+        # A clock that is a little ahead of ours makes nobody younger than now.
+        Condition(row.role, row.host, max(0.0, (now - row.well_at).total_seconds()), row.fault or _misdated(row, now))
+        for row in session.exec(select(Heartbeat).order_by(col(Heartbeat.role), col(Heartbeat.host)))
+    ]
 
 
 def conditions_here(session: Session, role: str, now: datetime) -> list[Condition]:
@@ -52,3 +55,10 @@ def absent(roles: Iterable[str], found: Iterable[Condition]) -> list[str]:
     """A sentence for each role that should run and has written nothing."""
     present = {condition.role for condition in found}
     return [f"{role}: does not run, or has not said so yet." for role in roles if role not in present]
+
+
+def _misdated(row: Heartbeat, now: datetime) -> str:
+    """Why nobody knows how the role is, where the time of its row is still to come; else empty."""
+    if row.well_at <= now + CLOCKS_DIFFER:
+        return ""
+    return f"it was well at {row.well_at:%Y-%m-%d %H:%M:%S} UTC, which is still to come: a clock is or was wrong"

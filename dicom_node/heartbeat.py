@@ -15,10 +15,10 @@ from socket import gethostname
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.exc import DBAPIError, TimeoutError
-from sqlmodel import col, delete
+from sqlmodel import col, delete, or_
 
 from dicom_node import logs
-from dicom_node.clock import Clock, utc_now
+from dicom_node.clock import CLOCKS_DIFFER, Clock, utc_now
 from dicom_node.database import Sessions
 from dicom_node.models import Heartbeat
 from dicom_node.probe import Answer, answering
@@ -126,7 +126,9 @@ class _Row:
 
     def _put(self, now: datetime, fault: str) -> None:
         with self._sessions.begin() as session:
-            session.exec(delete(Heartbeat).where(col(Heartbeat.well_at) < now - _FORGOTTEN_AFTER, *self._others()))
+            at = col(Heartbeat.well_at)
+            is_forgotten = or_(at < now - _FORGOTTEN_AFTER, at > now + CLOCKS_DIFFER)
+            session.exec(delete(Heartbeat).where(is_forgotten, *self._others()))
             row = session.get(Heartbeat, self._key) or Heartbeat(**self._key, well_at=now)
             row.well_at, row.fault = row.well_at if fault else now, fault
             session.add(row)

@@ -21,6 +21,7 @@ from sqlalchemy import Engine, Table, inspect, literal
 from sqlmodel import SQLModel, col, select
 
 from dicom_node.backup.manifest import StoredObject
+from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.database import make_empty_schema, migrate
 from dicom_node.errors import Permanent
 from dicom_node.heartbeat import SILENT_AFTER_S
@@ -66,7 +67,8 @@ def _objects_of_postgresql(folder: Path) -> Iterator[StoredObject]:
 def require_empty(engine: Engine, now: datetime) -> None:
     """Raises Permanent if a table has a row, or a role runs."""
     there = inspect(engine).get_table_names()
-    alive = select(Heartbeat).where(col(Heartbeat.well_at) > now - timedelta(seconds=SILENT_AFTER_S))
+    well_at = col(Heartbeat.well_at)
+    alive = select(Heartbeat).where(well_at > now - timedelta(seconds=SILENT_AFTER_S), well_at <= now + CLOCKS_DIFFER)
     with engine.connect() as connection:
         if Heartbeat.__tablename__ in there and connection.execute(alive).first():
             raise Permanent("the node runs: stop all its roles first")

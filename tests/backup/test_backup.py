@@ -206,6 +206,15 @@ def test_a_node_that_runs_is_not_filled(settings: Settings, sqlite_engine: Engin
     restore(settings, sqlite_engine, tmp_path / "backup", FrozenClock(NOON + timedelta(minutes=5)))
 
 
+def test_a_role_that_died_while_the_clock_was_ahead_keeps_no_node_from_being_filled(
+    settings: Settings, sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    back_up(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
+    with Sessions(sqlite_engine).begin() as session:
+        session.add(Heartbeat(role="sweep", host="node", well_at=NOON + timedelta(days=365)))
+    restore(settings, sqlite_engine, tmp_path / "backup", FrozenClock())
+
+
 def test_a_long_header_of_a_removed_image_is_in_a_backup(
     settings: Settings, engine: Engine, new_node: Engine, elsewhere: Settings, tmp_path: Path
 ) -> None:

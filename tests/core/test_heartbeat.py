@@ -141,6 +141,21 @@ def test_what_killed_containers_left_is_forgotten_by_their_successors(sessions: 
     assert left == {("sweep", gethostname()), ("sweep", "just-killed"), ("relay", "killed")}
 
 
+def test_a_row_of_a_time_to_come_says_that_nobody_is_well(sessions: Sessions) -> None:
+    """By a clock that was ahead: who died while it was would have been well until that time."""
+    with sessions.begin() as session:
+        for host, ahead in (("differs", timedelta(minutes=4)), ("died", timedelta(days=365))):
+            session.add(Heartbeat(role="sweep", host=host, well_at=NOON + ahead))
+    with sessions() as session:
+        died, differs = conditions(session, NOON)
+    assert (differs.is_well, died.is_well) == (True, False)
+    assert "it was well at 2027-03-01 12:00:00 UTC, which is still to come" in died.words
+    with beating("sweep", sessions, Pulse(), FrozenClock()):
+        wait_until(lambda: ("sweep", gethostname()) in all_of_heartbeats(sessions), "the successor is there")
+        left = {host for _, host in all_of_heartbeats(sessions)}
+    assert left == {gethostname(), "differs"}
+
+
 def test_an_event_loop_that_is_blocked_is_noticed(sqlite_sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_LONGEST_TURN_S", 0.2)
     monkeypatch.setattr(heartbeat, "_LOOP_TURNS_EVERY_S", 0.01)
