@@ -1,6 +1,6 @@
 """How the roles are, by what they have written down of themselves: `dicom-node health`, and the metrics."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from socket import gethostname
@@ -42,6 +42,11 @@ def conditions(session: Session, now: datetime) -> list[Condition]:
         Condition(row.role, row.host, max(0.0, (now - row.well_at).total_seconds()), row.fault or _misdated(row, now))
         for row in session.exec(select(Heartbeat).order_by(col(Heartbeat.role), col(Heartbeat.host)))
     ]
+
+
+def expected(found: Iterable[Condition], roles: Collection[str]) -> list[Condition]:
+    """Without who is silent and is not to run: it died, and the settings have changed since."""
+    return [each for each in found if each.is_well or each.role in roles]
 
 
 def conditions_here(session: Session, role: str, now: datetime) -> list[Condition]:

@@ -12,7 +12,7 @@ from sqlmodel import Session
 from dicom_node.clock import utc_now
 from dicom_node.commands.look import status_table
 from dicom_node.database import Sessions
-from dicom_node.health import absent, conditions
+from dicom_node.health import absent, conditions, expected
 from dicom_node.timeline import list_statuses
 
 _EVERY_S = 2.0
@@ -41,7 +41,7 @@ def _look(sessions: Sessions, roles: tuple[str, ...], console: Console) -> Group
 
 def _view(session: Session, roles: tuple[str, ...], most: int) -> Group:
     now = utc_now()
-    found = conditions(session, now)
+    found = expected(conditions(session, now), roles)
     words = [Text(each.words, "" if each.is_well else "bold red") for each in found]
     lacking = [Text(sentence, "bold red") for sentence in absent(roles, found)]
     table = status_table(list_statuses(session, limit=most)[:most])

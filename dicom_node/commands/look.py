@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from dicom_node.clock import utc_now
 from dicom_node.commands.terminal import AsJson, opened_rows, print_json, read_rows, say, show
 from dicom_node.config import Settings
-from dicom_node.health import Condition, absent, conditions, conditions_here
+from dicom_node.health import Condition, absent, conditions, conditions_here, expected
 from dicom_node.models import Commitment
 from dicom_node.roles import roles_of
 from dicom_node.timeline import Moment, StudyStatus, find_study, list_statuses, study_status, timeline
@@ -39,8 +39,10 @@ def health(
 ) -> None:
     """Say in words and by exit status whether the roles are alive, at work, and have what they need."""
     now = utc_now()
-    found = read_rows(lambda session: conditions_here(session, role, now) if role else conditions(session, now))
-    lacking = absent([role] if role else roles_of(Settings()), found)
+    roles = [role] if role else roles_of(Settings())
+    read = read_rows(lambda session: conditions_here(session, role, now) if role else conditions(session, now))
+    found = expected(read, roles)
+    lacking = absent(roles, found)
     is_well = not lacking and all(condition.is_well for condition in found)
     if as_json:
         print_json({"is_well": is_well, "roles": [_condition(each) for each in found], "absent": lacking})

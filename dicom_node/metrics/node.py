@@ -13,7 +13,7 @@ from dicom_node.certificates import crls_left, expires_at
 from dicom_node.config import Settings
 from dicom_node.database import SCHEMA_REVISION
 from dicom_node.errors import BadRules
-from dicom_node.health import Condition, conditions
+from dicom_node.health import Condition, conditions, expected
 from dicom_node.metrics.families import gauge
 from dicom_node.product import software_version
 from dicom_node.roles import roles_of
@@ -63,8 +63,9 @@ def rules(settings: Settings) -> Iterator[Metric]:
 
 def roles(session: Session, settings: Settings, now: datetime) -> Iterator[Metric]:
     """A role that should run and has written nothing has no process that is well."""
-    found = conditions(session, now)
-    names = sorted({*roles_of(settings), *(each.role for each in found)})
+    wanted = roles_of(settings)
+    found = expected(conditions(session, now), wanted)
+    names = sorted({*wanted, *(each.role for each in found)})
     processes = [
         ((name, words), float(sum(each.is_well is is_well for each in _of(name, found))))
         for name in names

@@ -8,7 +8,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dicom_node.health import absent, conditions
+from dicom_node.health import absent, conditions, expected
 from dicom_node.roles import roles_of
 from dicom_node.web.charts import draw
 from dicom_node.web.figures import Disk, disk, queues, throughput
@@ -34,12 +34,13 @@ def make_router(page: Page) -> APIRouter:
 
 
 def _now(page: Page, session: Session, now: datetime) -> Mapping[str, object]:
-    roles = conditions(session, now)
+    wanted = roles_of(page.settings)
+    roles = expected(conditions(session, now), wanted)
     return {
         "disk": _disk(page, session, now),
         "queues": queues(session),
         "roles": roles,
-        "absent": absent(roles_of(page.settings), roles),
+        "absent": absent(wanted, roles),
     }
 
 

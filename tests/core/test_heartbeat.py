@@ -24,7 +24,7 @@ from dicom_node import heartbeat, rounds
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import Permanent
-from dicom_node.health import Condition, absent, conditions, conditions_here
+from dicom_node.health import Condition, absent, conditions, conditions_here, expected
 from dicom_node.heartbeat import SILENT_AFTER_S, Pulse, beating, beating_loop
 from dicom_node.models import Heartbeat
 
@@ -154,6 +154,13 @@ def test_a_row_of_a_time_to_come_says_that_nobody_is_well(sessions: Sessions) ->
         wait_until(lambda: ("sweep", gethostname()) in all_of_heartbeats(sessions), "the successor is there")
         left = {host for _, host in all_of_heartbeats(sessions)}
     assert left == {gethostname(), "differs"}
+
+
+def test_who_died_and_is_not_to_run_any_more_is_not_missed() -> None:
+    """A port or a source was taken out of the settings: nobody comes who would take the row away."""
+    silent, runs = Condition("hl7", "host", SILENT_AFTER_S + 1, ""), Condition("puller", "host", 0.0, "")
+    lost = Condition("scp", "host", SILENT_AFTER_S + 1, "")
+    assert expected([silent, runs, lost], ("scp", "worker")) == [runs, lost]
 
 
 def test_an_event_loop_that_is_blocked_is_noticed(sqlite_sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
