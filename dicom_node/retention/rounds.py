@@ -45,7 +45,8 @@ class Retention:
         self._receiver = receiver
         self._trail = trail
         self._timer = timer
-        self._look_at = timer()
+        self._look_at = self._began_by_timer = timer()
+        self._began_at = receiver.clock()
         # Where the look for each reason is: those before that have images are needed, or make no room.
         self._after: dict[str, Place] = {}
         self._refused = 0  # at this look
@@ -109,10 +110,14 @@ class Retention:
         now, wanted = self._receiver.clock(), self._wanted
         if wanted.days is not None:
             words = f"it ended more than {wanted.days} days ago"
-            yield _Reason(now - timedelta(days=wanted.days), words)
+            yield _Reason(min(now, self._now_by_timer()) - timedelta(days=wanted.days), words)
         if wanted.free_bytes and self._receiver.store.free_bytes() < wanted.free_bytes:
             words = "little of the disk is free, and it was the oldest that had ended"
             yield _Reason(now - _YOUNGEST, words, makes_room=True)
+
+    def _now_by_timer(self) -> datetime:
+        """A clock that leaps a year ahead makes no image a year old: set right again, it would bring none back."""
+        return self._began_at + timedelta(seconds=self._timer() - self._began_by_timer)
 
     def _give_up(self, study_id: int, reason: _Reason) -> bool:
         try:

@@ -266,6 +266,25 @@ def test_a_short_disk_makes_the_oldest_go_first_until_there_is_room(settings: Se
     assert (removed, len(house.files())) == ([False, True, False], 2)
 
 
+def test_a_clock_that_leaps_ahead_makes_no_image_old(house: House) -> None:
+    """Set right again, it would bring none back."""
+    house.add_ended()
+    house.clock.now = NOON + timedelta(days=1)
+    seconds = [0.0]
+    retention = Retention(house.settings, house.receiver, house.trail, timer=lambda: seconds[0])
+
+    def files_after(days: int) -> int:
+        house.clock.now += timedelta(days=days)
+        while retention.go_round():
+            pass
+        return len(house.files())
+
+    seconds[0] = rounds._LOOK_EVERY_S
+    assert files_after(days=365) == 1
+    seconds[0] += timedelta(days=DAYS).total_seconds()
+    assert files_after(days=DAYS) == 0
+
+
 def test_who_is_needed_when_its_time_is_up_keeps_no_older_one_from_making_room(
     settings: Settings, sqlite_sessions: Sessions
 ) -> None:
