@@ -24,6 +24,7 @@ from dicom_node.lifecycle import LeasedKind, Row, is_any_orphaned
 from dicom_node.lifecycle import return_orphans as _return_orphans
 from dicom_node.models import Delivery, Job, Pull
 from dicom_node.settlement import settle_job
+from dicom_node.sole import open_lock
 
 _log = logs.get("orphans")
 _LOOK_EVERY_S = 5.0
@@ -90,7 +91,7 @@ def take_over(engine: Engine, sessions: Sessions, settings: Settings, now: datet
 
 class _FileLock:
     def __init__(self, settings: Settings, name: str) -> None:
-        self._file = (settings.data_dir / f"{name}.lock").open("w")
+        self._file = open_lock(settings.data_dir / f"{name}.lock")
 
     def try_alone(self) -> bool:
         try:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from dicom_node.errors import Permanent
 
@@ -14,7 +15,7 @@ _NAME = "node.lock"
 @contextmanager
 def alone_on(folder: Path) -> Iterator[None]:
     """Hold the folder while the block runs, however it ends. Raises Permanent where another process holds it."""
-    with (folder / _NAME).open("a+") as file:
+    with open_lock(folder / _NAME) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: forked roles would hold it, too
         except OSError as error:
@@ -24,3 +25,12 @@ def alone_on(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def open_lock(path: Path) -> TextIO:
+    """Raises Permanent where that cannot be: another account made the file, or now runs the node."""
+    try:
+        return path.open("a+")
+    except OSError as error:
+        fix = f"give uid {os.getuid()} all that is in {path.parent}"
+        raise Permanent(f"{path} cannot be opened ({error.strerror}): {fix}") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
+from dicom_node.errors import InvalidHeader, Permanent, StorageAway, StorageFull
 from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile, PartReader, fsync_folder, is_finished, storage_full
 from dicom_node.spare_files import SpareFiles, make_folders
 
@@ -90,11 +90,16 @@ class InstanceStore:
     """Part 10 files below one folder, in sub-folders. A name is used once and never again."""
 
     def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
+        """Raises Permanent if the folders are not there and cannot be made, or cannot be used."""
         self.root = root
         self._min_free_bytes = min_free_bytes
         self._in_flight: set[Unfinished] = set()
         self._quiet_since = -math.inf
-        make_folders(root)
+        try:
+            make_folders(root)
+        except OSError as error:
+            fix = f"give uid {os.getuid()} all that is in it"
+            raise Permanent(f"instance folder {root} cannot be used ({error.strerror}): {fix}") from error
         self._spares = SpareFiles(root)
 
     def begin(self, prefix: bytes) -> Unfinished:

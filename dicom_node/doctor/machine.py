@@ -27,8 +27,16 @@ _HOUR = timedelta(hours=1)
 
 
 def check_folder(settings: Settings) -> Iterator[Diagnosis]:
-    """Can files be made in the data folder, and made durable?"""
-    what, folder = "data folder", settings.data_dir.absolute()
+    """Can files be made in the data folder and in those of the images, and made durable?"""
+    data_dir, images = settings.data_dir.absolute(), settings.instances_dir.absolute()
+    yield _folder("data folder", data_dir, "the right to write there, or set data_dir to another folder")
+    if images.exists():
+        # Made all at once, by the first role that needs them: one may stand for the rest.
+        one = min((each for each in images.glob("??") if each.is_dir()), default=images)
+        yield _folder("image folder", one, f"all that is in {images}")
+
+
+def _folder(what: str, folder: Path, wanted: str) -> Diagnosis:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder) as file:
@@ -36,10 +44,8 @@ def check_folder(settings: Settings) -> Iterator[Diagnosis]:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        words = f"{folder} cannot be written: {error.strerror}"
-        yield fault(what, words, f"give uid {os.getuid()} the right to write there, or set data_dir to another folder")
-        return
-    yield ok(what, f"{folder} can be written")
+        return fault(what, f"{folder} cannot be written: {error.strerror}", f"give uid {os.getuid()} {wanted}")
+    return ok(what, f"{folder} can be written")
 
 
 def check_disk(settings: Settings) -> Iterator[Diagnosis]:

@@ -113,6 +113,13 @@ def _of_a_later_release(tmp_path: Path) -> Path:
     return tmp_path / "later"
 
 
+def _without_image_folder(tmp_path: Path) -> Path:
+    """As of another account, which nothing is to who may do everything."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "instances").touch()
+    return tmp_path / "other"
+
+
 # What is broken → the line of the table that says so, words that it is said in, and words of the fix.
 BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, str]] = {
     "a data folder that is a file": (
@@ -120,6 +127,12 @@ BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, st
         "data folder",
         "cannot be written: Not a directory",
         "set data_dir",
+    ),
+    "an image folder that is a file": (
+        lambda s, tmp: {"data_dir": _without_image_folder(tmp)},
+        "image folder",
+        "instances cannot be written: File exists",
+        "all that is in",
     ),
     "a full disk": (lambda s, tmp: {"min_free_bytes": 10**18}, "disk", "are kept back", "make room"),
     "a port of another address": (

@@ -14,7 +14,7 @@ from rows import put
 from stored_files import unfinished_files, whole_files
 
 from dicom_node import spare_files
-from dicom_node.errors import InvalidHeader, StorageAway, StorageFull
+from dicom_node.errors import InvalidHeader, Permanent, StorageAway, StorageFull
 from dicom_node.part_file import EARLY_WRITE_BYTES, PartFile
 from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.part10 import file_prefix
@@ -327,3 +327,13 @@ def test_nothing_is_taken_for_removed_while_the_folder_is_away(store: InstanceSt
     path = put(store, CONTENT).path
     (store.root / path).parent.rename(store.root / "away")
     assert list(store.remove([path])) == [path]
+
+
+def test_image_folders_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    """Of another account, which nothing is to who may do everything."""
+    (tmp_path / "instances").touch()
+    words = (
+        rf"instance folder .*/instances cannot be used \(Not a directory\): give uid {os.getuid()} all that is in it"
+    )
+    with pytest.raises(Permanent, match=words):
+        InstanceStore(tmp_path / "instances")

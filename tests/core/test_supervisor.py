@@ -14,6 +14,7 @@ from waiting import free_port, wait_until
 
 from dicom_node.config import Settings
 from dicom_node.database import migrate, open_database
+from dicom_node.errors import Permanent
 from dicom_node.roles import roles_of
 from dicom_node.sole import alone_on
 
@@ -62,6 +63,14 @@ def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
     with alone_on(tmp_path):
         assert (tmp_path / "node.lock").read_text() == str(os.getpid())
     with alone_on(tmp_path):
+        pass
+
+
+def test_a_lock_that_another_account_has_made_is_told(tmp_path: Path) -> None:
+    """As a folder, which can be opened by nobody, and so not by root."""
+    (tmp_path / "node.lock").mkdir()
+    words = rf"node\.lock cannot be opened \(Is a directory\): give uid {os.getuid()} all that is in {tmp_path}"
+    with pytest.raises(Permanent, match=words), alone_on(tmp_path):
         pass
 
 
