@@ -21,6 +21,7 @@ from dicom_node.database import Sessions
 from dicom_node.deliveries import reports_of
 from dicom_node.errors import InvalidHeader, Permanent
 from dicom_node.flags import flags_from_json
+from dicom_node.image_folder import open_store
 from dicom_node.models import Delivery, Instance, Job, Report, Series, Study
 from dicom_node.part_file import fsync_folder
 from dicom_node.product import opening
@@ -87,7 +88,7 @@ def export_study(settings: Settings, sessions: Sessions, study_id: int, folder: 
         trail.exported(who_runs_this(), content.study.study_instance_uid, content.study.patient_id)
     with _all_or_nothing(folder) as part:
         manifest = Manifest(study_id, clock().isoformat())
-        source = _Source(sessions, InstanceStore(settings.instances_dir))
+        source = _Source(sessions, open_store(settings, sessions))
         (part / "received").mkdir()
         for instance in content.instances:
             _write_received(source, instance, part, manifest)

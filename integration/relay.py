@@ -16,6 +16,7 @@ from dicom_node.database import AWAY, Sessions, open_current
 from dicom_node.deliveries import none_on_its_way, study_of
 from dicom_node.errors import CaseClosed, NodeError, NothingToTell, Transient
 from dicom_node.heartbeat import Pulse, beating
+from dicom_node.image_folder import open_store
 from dicom_node.lifecycle import advance, claim, is_any_due
 from dicom_node.models import Delivery, Report
 from dicom_node.notify.telling import telling
@@ -24,7 +25,6 @@ from dicom_node.receive.commitment_answer import make_answer_handler
 from dicom_node.rounds import persist, together
 from dicom_node.settlement import send_later, settle_job
 from dicom_node.states import MESSAGES, DeliveryState
-from dicom_node.storage import InstanceStore
 from integration.build import build_destinations
 from integration.collectors import collector_works
 from integration.commitment_scu import CommitmentScu
@@ -45,7 +45,8 @@ _log = logs.get("relay")
 def run(settings: Settings, stop: threading.Event) -> None:
     """The role: a thread for each of `turns`, so that a hanging PACS does not keep the RIS waiting."""
     engine = open_current(settings)
-    teller = Teller(Sessions(engine), InstanceStore(settings.instances_dir), settings, utc_now, stop)
+    sessions = Sessions(engine)
+    teller = Teller(sessions, open_store(settings, sessions), settings, utc_now, stop)
     lock = take_over(engine, teller.sessions, settings, utc_now(), Delivery)
     destinations = build_destinations(settings)
     works: dict[str, Callable[[], bool]] = _commitment_works(teller)

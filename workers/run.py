@@ -10,11 +10,11 @@ from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_current
 from dicom_node.heartbeat import Pulse, beating
+from dicom_node.image_folder import open_store
 from dicom_node.models import Job
 from dicom_node.orphans import take_over
 from dicom_node.rounds import every, together
 from dicom_node.rules.rule_file import rule_file
-from dicom_node.storage import InstanceStore
 from workers.comparing import Comparing
 from workers.engine_process import EngineProcess
 from workers.inference import Reader, infer
@@ -35,7 +35,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     writer = EngineProcess(
         settings.checkpoint_dir, max_new_tokens=settings.max_new_tokens, timeout_s=settings.inference_timeout_s
     )
-    sessions, store, rules = Sessions(engine), InstanceStore(settings.instances_dir), rule_file(settings)
+    sessions, rules = Sessions(engine), rule_file(settings)
+    store = open_store(settings, sessions)
     ruling = Ruling(sessions, store, settings, rules, utc_now) if rules else None
     pulse = Pulse(lacks=lambda: (rules.lacks if rules else "") if writer.is_ready else "the model is not loaded")
     with beating("worker", sessions, pulse):

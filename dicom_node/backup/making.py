@@ -20,6 +20,7 @@ from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import SCHEMA_REVISION, Sessions
 from dicom_node.errors import Permanent
+from dicom_node.image_folder import open_store
 from dicom_node.models import Instance
 from dicom_node.storage import InstanceStore, StoredFile
 
@@ -63,7 +64,7 @@ def back_up(settings: Settings, engine: Engine, folder: Path, clock: Clock) -> M
 
 
 def _keep_objects(settings: Settings, engine: Engine, state: Path, folder: Path) -> Made:
-    store, count, new, missing = InstanceStore(settings.instances_dir), 0, 0, 0
+    store, count, new, missing = open_store(settings, Sessions(engine)), 0, 0, 0
     with (state / OBJECTS).open("w", encoding="utf-8") as lines:
         for each in stored_objects(state):
             count += 1

@@ -14,6 +14,7 @@ from dicom_node.clock import Clock
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
 from dicom_node.errors import InvalidHeader, OutsideStudy, StorageFull
+from dicom_node.image_folder import open_store
 from dicom_node.receive.announcement import Announcement
 from dicom_node.receive.catalog import Catalog, Files, Registered
 from dicom_node.receive.deflate import inflating, refuse_deflate_bomb
@@ -70,8 +71,9 @@ class Receiver:
 
     @classmethod
     def of(cls, settings: Settings, engine: Engine, clock: Clock) -> "Receiver":
-        store = InstanceStore(settings.instances_dir, min_free_bytes=settings.min_free_bytes)
-        return cls(store, Sessions(engine), clock)
+        """Raises Permanent as `open_store` does."""
+        sessions = Sessions(engine)
+        return cls(open_store(settings, sessions, min_free_bytes=settings.min_free_bytes), sessions, clock)
 
 
 @dataclass(frozen=True)
