@@ -109,7 +109,7 @@ def test_the_model_can_be_made_as_a_site_is_told() -> None:
 @pytest.mark.parametrize("guide", ["README.md", "upgrade.md"])
 def test_a_new_release_is_built_from_its_checkout(guide: str) -> None:
     told = (ROOT / "deploy" / guide).read_text(encoding="utf-8")
-    assert re.search(r"git pull.*`docker compose up -d --build --wait`", told, re.DOTALL)
+    assert re.search(r"git pull.*`docker compose stop`.*`docker compose up -d --build --wait`", told, re.DOTALL)
 
 
 def test_ports_in_the_guides_are_those_of_compose() -> None:
