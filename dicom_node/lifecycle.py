@@ -43,7 +43,7 @@ WAITING: Mapping[LeasedKind, State] = {
     Commitment: CommitmentState.PENDING,
     Pull: PullState.PENDING,
 }
-_WORKING: Mapping[LeasedKind, State] = {
+WORKING: Mapping[LeasedKind, State] = {
     Job: JobState.INFERRING,
     Delivery: DeliveryState.SENDING,
     Commitment: CommitmentState.SENDING,
@@ -149,7 +149,7 @@ def claim(
         return None
     leased = {"attempts": row.attempts + 1, "lease_until": now + timedelta(seconds=lease_s)}
     return (
-        row if advance(session, row, _WORKING[kind], now=now, reason=f"attempt {row.attempts + 1}", **leased) else None
+        row if advance(session, row, WORKING[kind], now=now, reason=f"attempt {row.attempts + 1}", **leased) else None
     )
 
 
@@ -171,14 +171,14 @@ def is_any_orphaned(sessions: Sessions, kind: LeasedKind, leased_before: datetim
 
 @cache
 def _any_orphaned(kind: LeasedKind) -> Executable:
-    return select(kind.id).where(kind.state == _WORKING[kind], kind.lease_until < bindparam("before")).limit(1)
+    return select(kind.id).where(kind.state == WORKING[kind], kind.lease_until < bindparam("before")).limit(1)
 
 
 def return_orphans(
     session: Session, kind: type[Leased], *, now: datetime, leased_before: datetime, max_attempts: int
 ) -> list[Leased]:
     """Put back every claimed row whose lease ends before `leased_before`: its owner is dead. Returns the rows."""
-    orphaned = select(kind).where(kind.state == _WORKING[kind], kind.lease_until < leased_before)  # type: ignore[operator]
+    orphaned = select(kind).where(kind.state == WORKING[kind], kind.lease_until < leased_before)  # type: ignore[operator]
     rows = session.exec(orphaned.with_for_update(skip_locked=True)).all()
     words = "the process that worked on it died"
     return [r for r in rows if put_back(session, r, now=now, due_at=now, max_attempts=max_attempts, reason=words)]

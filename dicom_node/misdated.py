@@ -1,15 +1,16 @@
 """What was due at a time that only a clock that was ahead has told: it would wait until that time has come."""
 
 from datetime import datetime, timedelta
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, CursorResult, update
 from sqlmodel import Session, and_, col, or_, select
 
 from dicom_node import logs
 from dicom_node.clock import CLOCKS_DIFFER
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.lifecycle import WAITING, Leased, LeasedKind, note
+from dicom_node.lifecycle import WAITING, WORKING, Leased, LeasedKind, note
 from dicom_node.models import Delivery, Job
 from dicom_node.states import DeliveryState
 
@@ -23,6 +24,23 @@ def recall(sessions: Sessions, settings: Settings, now: datetime, kind: LeasedKi
     _recall_all(sessions, now, kind, _misdated(settings, now, kind))
     if kind is Delivery and settings.committing:
         _recall_all(sessions, now, kind, _misdated_commitment(settings, now))
+
+
+def shorten_leases(sessions: Sessions, settings: Settings, now: datetime, kind: LeasedKind) -> None:
+    """Have a lease end within a day or so: who holds it may be dead, and others of its kind alive.
+
+    Not at once: whoever works on the row may have that clock.
+    """
+    longest = now + _A_DAY + timedelta(seconds=settings.inference_timeout_s * (settings.inference_threads + 1))
+    too_long = (col(kind.state) == WORKING[kind], col(kind.lease_until) > longest)
+    with sessions() as session:
+        if session.exec(select(kind.id).where(*too_long).limit(1)).first() is None:
+            return
+    with sessions.begin() as session:
+        done = session.execute(update(kind).where(*too_long).values(lease_until=longest))
+    _log.warning(
+        "misdated_leases_shortened", kind=str(kind.__tablename__), count=cast(CursorResult[Any], done).rowcount
+    )
 
 
 def _recall_all(sessions: Sessions, now: datetime, kind: LeasedKind, misdated: tuple[ColumnElement[bool], ...]) -> None:

@@ -11,7 +11,7 @@ from dicom_node.clock import Clock, utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions, open_current
 from dicom_node.heartbeat import Pulse, beating
-from dicom_node.misdated import recall
+from dicom_node.misdated import recall, shorten_leases
 from dicom_node.models import Commitment, Delivery, Job, Pull
 from dicom_node.orphans import return_orphans
 from dicom_node.queue import Bell, count_due, jobs_long_rung, jobs_to_ring, ready
@@ -47,6 +47,7 @@ def sweep_once(sessions: Sessions, settings: Settings, clock: Clock, bell: Bell 
     for kind in (Job, Delivery, Commitment, Pull):
         return_orphans(sessions, settings, clock(), kind)
         recall(sessions, settings, clock(), kind)
+        shorten_leases(sessions, settings, clock(), kind)
     if bell is not None:
         _ring_bells(sessions, settings, clock, bell)
     return is_more

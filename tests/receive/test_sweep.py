@@ -157,6 +157,26 @@ def test_a_bell_that_a_clock_that_was_ahead_has_rung_is_rung_again(sessions: Ses
     assert (broker.heard, job.rung_at) == ([(job.id, 5)], NOON)
 
 
+def test_a_lease_of_a_clock_that_was_ahead_ends_within_a_day_or_so(sessions: Sessions, settings: Settings) -> None:
+    """Who died while it was, beside others that live, held its study until that time had come."""
+    ahead, clock, held = NOON + timedelta(days=365), FrozenClock(), {"state": "inferring", "attempts": 1}
+    soon = NOON + timedelta(hours=1)
+    with sessions.begin() as session:
+        add_job(session, **held, lease_until=ahead)
+        add_job(session, **held, lease_until=soon)
+        add_delivery(session, state="sending", attempts=1, lease_until=ahead)
+    for _ in range(2):
+        sweep_once(sessions, settings, clock, None)
+        misdated, right = (each.lease_until for each in all_of(sessions, Job) if each.state == "inferring")
+        assert (misdated - NOON < timedelta(days=2), right) == (True, soon)
+    clock.forward(timedelta(days=2).total_seconds())
+    sweep_once(sessions, settings, clock, None)
+    assert {*moves_of(sessions, "job"), *moves_of(sessions, "delivery")} >= {
+        ("inferring", "queued"),
+        ("sending", "pending"),
+    }
+
+
 def test_what_waits_for_its_next_try_waits_on(sessions: Sessions, settings: Settings) -> None:
     """Also where the clock of the sweep is an hour behind."""
     later = NOON + timedelta(hours=1, seconds=settings.max_retry_after_s)
