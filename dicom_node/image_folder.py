@@ -6,7 +6,7 @@ from sqlmodel import col, select
 
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.errors import Permanent
+from dicom_node.errors import StorageAway
 from dicom_node.models import Instance
 from dicom_node.storage import InstanceStore
 
@@ -14,15 +14,20 @@ _FOLDERS, _FIRST = "??", "00"  # the sub-folders, which are made with the folder
 
 
 def open_store(settings: Settings, sessions: Sessions, *, min_free_bytes: int = 0) -> InstanceStore:
-    """Raises Permanent where there is none and rows name files in it, or where it cannot be used.
+    """Raises StorageAway where there is none and rows name files in it, Permanent where it cannot be used.
 
     Made anew below an empty mount point, it would take what comes, hide it from the disk that is mounted later, and
     have each study fail whose image is on that disk.
     """
+    require_mounted(settings, sessions)
+    return InstanceStore(settings.instances_dir, min_free_bytes=min_free_bytes)
+
+
+def require_mounted(settings: Settings, sessions: Sessions) -> None:
+    """Raises StorageAway where there is none and rows name files in it."""
     root = settings.instances_dir
     if next(root.glob(_FOLDERS), None) is None and _is_any_named(sessions):
-        raise Permanent(_missing(root.absolute()))
-    return InstanceStore(root, min_free_bytes=min_free_bytes)
+        raise StorageAway(_missing(root.absolute()))
 
 
 def _is_any_named(sessions: Sessions) -> bool:

@@ -15,11 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from dicom_node.certificates import WARN_BEFORE_CRL, crls_left, expires_at
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, opened, schema_revision
+from dicom_node.database import Sessions, opened, opened_current, schema_revision
 from dicom_node.doctor.diagnosis import Diagnosis, fault, ok, warning
-from dicom_node.errors import Permanent
+from dicom_node.errors import Permanent, StorageAway
 from dicom_node.health import conditions_here
 from dicom_node.heartbeat import SILENT_AFTER_S
+from dicom_node.image_folder import require_mounted
 from dicom_node.tls import Files, client_context, http_context, named, server_context, words_of
 
 _WARN_BEFORE = timedelta(days=30)
@@ -28,12 +29,29 @@ _HOUR = timedelta(hours=1)
 
 def check_folder(settings: Settings) -> Iterator[Diagnosis]:
     """Can files be made in the data folder and in those of the images, and made durable?"""
-    data_dir, images = settings.data_dir.absolute(), settings.instances_dir.absolute()
-    yield _folder("data folder", data_dir, "the right to write there, or set data_dir to another folder")
-    if images.exists():
+    yield _folder(
+        "data folder", settings.data_dir.absolute(), "the right to write there, or set data_dir to another folder"
+    )
+    what, images = "image folder", settings.instances_dir.absolute()
+    if found := _not_mounted(settings):
+        words, _, fix = found.partition(": ")
+        yield fault(what, words, fix)
+    elif images.exists():
         # Made all at once, by the first role that needs them: one may stand for the rest.
         one = min((each for each in images.glob("??") if each.is_dir()), default=images)
-        yield _folder("image folder", one, f"all that is in {images}")
+        yield _folder(what, one, f"all that is in {images}")
+
+
+def _not_mounted(settings: Settings) -> str:
+    """Why no role would start, in words; empty where one would, or no database can be asked, which its check tells."""
+    try:
+        with opened_current(settings) as engine:
+            require_mounted(settings, Sessions(engine))
+    except StorageAway as error:
+        return str(error)
+    except (Permanent, DBAPIError, OSError):
+        return ""
+    return ""
 
 
 def _folder(what: str, folder: Path, wanted: str) -> Diagnosis:

@@ -71,7 +71,7 @@ class Receiver:
 
     @classmethod
     def of(cls, settings: Settings, engine: Engine, clock: Clock) -> "Receiver":
-        """Raises Permanent as `open_store` does."""
+        """Raises what `open_store` does."""
         sessions = Sessions(engine)
         return cls(open_store(settings, sessions, min_free_bytes=settings.min_free_bytes), sessions, clock)
 

@@ -13,14 +13,14 @@ import torch
 from authority import Authority
 from pydantic import SecretStr
 from pynetdicom import build_context
-from rows import add_study
+from rows import add_instance, add_study
 from sqlalchemy import text
 from tiny_model import write_tiny_model
 from waiting import LONG_S, free_port
 
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
-from dicom_node.database import Sessions, open_database
+from dicom_node.database import Sessions, migrate, open_database
 from dicom_node.doctor import command
 from dicom_node.doctor.command import diagnose
 from dicom_node.doctor.diagnosis import Diagnosis, Verdict, fault
@@ -120,6 +120,18 @@ def _without_image_folder(tmp_path: Path) -> Path:
     return tmp_path / "other"
 
 
+def _below_a_disk_that_is_away(tmp_path: Path) -> Path:
+    """A data folder with a row of an image, and without the folders of images."""
+    settings = Settings(data_dir=tmp_path / "bare")
+    engine = open_database(settings)
+    migrate(engine)
+    with Sessions(engine).begin() as session:
+        add_instance(session, add_study(session))
+    engine.dispose()
+    settings.instances_dir.mkdir()
+    return settings.data_dir
+
+
 # What is broken → the line of the table that says so, words that it is said in, and words of the fix.
 BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, str]] = {
     "a data folder that is a file": (
@@ -133,6 +145,12 @@ BROKEN: dict[str, tuple[Callable[[Settings, Path], dict[str, Any]], str, str, st
         "image folder",
         "instances cannot be written: File exists",
         "all that is in",
+    ),
+    "a disk of images that is not mounted": (
+        lambda s, tmp: {"data_dir": _below_a_disk_that_is_away(tmp)},
+        "image folder",
+        "is empty, and rows name images in it",
+        "mount its disk",
     ),
     "a full disk": (lambda s, tmp: {"min_free_bytes": 10**18}, "disk", "are kept back", "make room"),
     "a port of another address": (

@@ -9,7 +9,7 @@ from rows import all_of, receive
 from dicom_node.clock import utc_now
 from dicom_node.config import Settings
 from dicom_node.database import Sessions
-from dicom_node.errors import Permanent
+from dicom_node.errors import StorageAway
 from dicom_node.image_folder import open_store
 from dicom_node.models import Instance
 from dicom_node.receive.intake import Receiver
@@ -32,10 +32,10 @@ def test_nobody_goes_on_below_a_disk_that_is_not_mounted(settings: Settings, sql
     engine = sqlite_sessions.kw["bind"]
     unmount(settings)
     for _ in range(2):
-        with pytest.raises(Permanent, match=WORDS):
+        with pytest.raises(StorageAway, match=WORDS):
             Receiver.of(settings, engine, utc_now)
         for role in (relay, worker):
-            with pytest.raises(Permanent, match=WORDS):
+            with pytest.raises(StorageAway, match=WORDS):
                 role.run(settings, threading.Event())
     assert list(settings.instances_dir.iterdir()) == []
     (settings.instances_dir / "00").mkdir()  # a person has said that they are lost
