@@ -98,7 +98,7 @@ def test_each_peer_is_tested_by_a_click(house: House, chromium: Browser) -> None
     with tab(chromium, house.url) as page:
         page.get_by_role("link", name="Destinations").click()
         for peer, words in (("PACS pacs", "answers C-ECHO"), ("RIS ris", "answers a test message (AA)")):
-            page.get_by_role("button", name=f"Test {peer} now").click()
+            page.get_by_role("button", name=f"Test now: {peer}").click()
             expect(page.locator(".peer", has_text=peer)).to_contain_text(words, timeout=WAIT_MS)
         look(page, "destinations")
 
@@ -125,7 +125,7 @@ def test_one_delivery_is_sent_again_by_a_click(house: House, chromium: Browser) 
     with tab(chromium, house.url) as page:
         page.goto(f"/studies/{house.send_film()}")
         expect(page.locator(".verbs .done")).to_be_visible(timeout=WAIT_MS)
-        page.get_by_role("button", name="Send oru to ris again").click()
+        page.get_by_role("button", name="Send again: oru to ris").click()
         expect(page.locator(".timeline")).to_contain_text("operator asked to send it to ris")
         expect(page.locator(".verbs .done")).to_be_visible(timeout=WAIT_MS)
 
@@ -156,6 +156,6 @@ def test_the_pages_of_the_node_are_reached_and_worked_by_keyboard(house: House, 
         page.keyboard.press("Enter")
         expect(page.get_by_role("table")).to_be_visible()
         page.goto("/destinations")
-        page.get_by_role("button", name="Test RIS ris now").focus()
+        page.get_by_role("button", name="Test now: RIS ris").focus()
         page.keyboard.press("Enter")
         expect(page.locator("#ris-ris")).to_contain_text("answers a test message", timeout=WAIT_MS)

@@ -148,7 +148,7 @@ def test_who_comes_in_by_the_identity_provider_is_given_no_password_here(
         expect(anna.locator("input[type=password]")).to_have_count(0)
         anna.get_by_role("button", name="Shut out").click()
         expect(anna).to_contain_text("disabled")
-        anna.get_by_role("button", name="Let anna in again").click()
+        anna.get_by_role("button", name="Let in again: anna").click()
         expect(anna).to_contain_text("yes")
     with node.sessions() as session:
         user = find_user(session, "anna")

@@ -165,7 +165,7 @@ def test_an_operator_tries_again_and_the_timeline_names_the_person(
 def test_an_operator_sends_one_delivery_again(page: int, node: Receiver) -> None:
     browser = logged_in(page, "operator")
     before = browser.get("/studies/1")
-    assert before.text.count("Send again") == 2
+    assert before.text.count(">Send again<") == 2
     after = browser.post("/studies/1/deliveries/1/resend", csrf=before.csrf).text
     assert "operator asked to send it to pacs" in after
     assert [each.state for each in all_of(node.sessions, Delivery)] == [DeliveryState.PENDING, DeliveryState.DELIVERED]
@@ -179,7 +179,7 @@ def test_what_was_sent_of_an_older_draft_is_not_sent_again(page: int, node: Rece
         add_delivery(session, add_report(session, job), state=DeliveryState.DELIVERED)
     browser = logged_in(page, "operator")
     shown = browser.get("/studies/1")
-    assert shown.text.count("Send again") == 1
+    assert shown.text.count(">Send again<") == 1
     refused = browser.post("/studies/1/deliveries/1/resend", csrf=shown.csrf)
     assert (refused.status, "this delivery cannot be sent again now" in refused.text) == (409, True)
 

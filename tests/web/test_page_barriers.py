@@ -1,0 +1,48 @@
+"""What would keep somebody out of a page who does not see, does not use a mouse, or sees it larger or in other colours.
+
+Contrast and what is cut off at 200 % are looked for by `look`, on every page.
+"""
+
+from browsers import tab
+from doubles import NOON
+from page_browser import logged_in
+from page_routes import PAGES, address
+from playwright.sync_api import Browser
+
+from dicom_node.access.users import admit, disable_user
+from dicom_node.models import Access
+from dicom_node.receive.intake import Receiver
+
+# What a screen reader, or somebody who says what to click, stumbles over.
+_BARRIERS = """() => {
+  const found = [], complain = (each, words) => found.push(`${words}: ${each.outerHTML.slice(0, 90)}`);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const words = (text) => text.replace(/\\s+/g, " ").trim().toLowerCase();
+  if (all("h1").length !== 1) found.push(`${all("h1").length} headings of the page`);
+  for (const each of all("th")) if (!words(each.textContent)) complain(each, "heads nothing");
+  for (const each of all("input:not([type=hidden]), select"))
+    if (!each.labels.length && !each.ariaLabel) complain(each, "has no label");
+  for (const each of all("[aria-label]")) {
+    if (["A", "BUTTON", "SUMMARY"].includes(each.tagName) && !words(each.ariaLabel).includes(words(each.textContent)))
+      complain(each, "is not called what it says");
+    if (["PRE", "DIV", "P", "SPAN"].includes(each.tagName) && !each.role) complain(each, "has a name and no role");
+  }
+  for (const each of all("pre[tabindex]")) if (!each.ariaLabel) complain(each, "takes the focus and has no name");
+  const ids = all("[id]").map((each) => each.id);
+  for (const each of ids.filter((id, at) => ids.indexOf(id) !== at)) found.push(`two have the id ${each}`);
+  return found;
+}"""
+
+
+def test_every_page_can_be_heard_and_told_what_to_click(busy_page: int, node: Receiver, chromium: Browser) -> None:
+    with node.sessions.begin() as session:
+        disable_user(session, admit(session, "its anna", "anna", Access.OPERATOR, NOON), NOON)
+    paths = [*(address(route) for route in PAGES if not route.endswith(".png")), "/rules?study=1", "/login"]
+    with tab(chromium, f"http://127.0.0.1:{busy_page}", "admin") as page:
+        for path in paths:
+            page.goto(path)
+            assert page.evaluate(_BARRIERS) == [], path
+
+
+def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
+    assert logged_in(busy_page).get("/studies/99").text.count("<h1>") == 1
