@@ -3,11 +3,11 @@
 Contrast and what is cut off at 200 % are looked for by `look`, on every page.
 """
 
-from browsers import tab
+from browsers import NARROW, tab
 from doubles import NOON
 from page_browser import logged_in
 from page_routes import PAGES, address
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from dicom_node.access.users import admit, disable_user
 from dicom_node.models import Access
@@ -42,6 +42,15 @@ def test_every_page_can_be_heard_and_told_what_to_click(busy_page: int, node: Re
         for path in paths:
             page.goto(path)
             assert page.evaluate(_BARRIERS) == [], path
+
+
+def test_a_table_keeps_its_heads_where_a_screen_is_too_narrow_to_show_them(busy_page: int, chromium: Browser) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}", "admin") as page:
+        page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+        for path, name in (("/", "Accession"), ("/people", "May come in"), ("/rules?study=1", "Takes it")):
+            page.goto(path)
+            expect(page.get_by_role("columnheader", name=name)).to_have_count(1)
+        expect(page.get_by_text("no", exact=True)).to_have_attribute("data-label", "Takes it")
 
 
 def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
