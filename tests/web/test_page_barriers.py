@@ -7,11 +7,14 @@ from browsers import NARROW, tab
 from doubles import NOON
 from page_browser import logged_in
 from page_routes import PAGES, address
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Response, expect
+from rows import add_delivery, add_job, add_report, add_study, receive
 
 from dicom_node.access.users import admit, disable_user
-from dicom_node.models import Access
+from dicom_node.lifecycle import note
+from dicom_node.models import Access, Study
 from dicom_node.receive.intake import Receiver
+from dicom_node.states import DeliveryState, JobState, StudyState
 
 # What a screen reader, or somebody who says what to click, stumbles over.
 _BARRIERS = """() => {
@@ -32,6 +35,15 @@ _BARRIERS = """() => {
   for (const each of ids.filter((id, at) => ids.indexOf(id) !== at)) found.push(`two have the id ${each}`);
   return found;
 }"""
+_COUNT_NEWS = """() => {
+  window.heard = 0;
+  const seen = new MutationObserver(() => { window.heard += 1; });
+  seen.observe(document.querySelector("[role=status]"), { childList: true, characterData: true, subtree: true });
+}"""
+
+
+def _is_renewed(answer: Response) -> bool:
+    return "?change=" in answer.url and answer.status == 200
 
 
 def test_every_page_can_be_heard_and_told_what_to_click(busy_page: int, node: Receiver, chromium: Browser) -> None:
@@ -51,6 +63,39 @@ def test_a_table_keeps_its_heads_where_a_screen_is_too_narrow_to_show_them(busy_
             page.goto(path)
             expect(page.get_by_role("columnheader", name=name)).to_have_count(1)
         expect(page.get_by_text("no", exact=True)).to_have_attribute("data-label", "Takes it")
+
+
+def test_who_hears_a_page_is_told_what_becomes_of_a_study_once_and_nothing_of_others(
+    busy_page: int, node: Receiver, chromium: Browser
+) -> None:
+    with node.sessions.begin() as session:
+        receive(session, node.store, SOPInstanceUID="1.2.3", PatientID="CANARY-OTHER")
+        other = add_study(session)
+    with tab(chromium, f"http://127.0.0.1:{busy_page}") as page:
+        page.goto("/studies/1")
+        expect(page.get_by_text("name more than one patient")).to_be_visible()
+        expect(page.locator("#live [role=alert]")).to_have_count(0)  # they would be read out at each renewal
+        page.evaluate(_COUNT_NEWS)
+        with page.expect_response(_is_renewed), node.sessions.begin() as session:
+            note(session, session.get_one(Study, other.id), NOON, "something")
+        expect(page.get_by_role("status")).to_have_text("")
+        with node.sessions.begin() as session:
+            add_job(session, session.get_one(Study, 1), state=JobState.QUEUED, revision=2)
+        expect(page.get_by_role("status")).to_contain_text("queued: waits for a worker")
+        with page.expect_response(_is_renewed), node.sessions.begin() as session:
+            note(session, session.get_one(Study, other.id), NOON, "something else")
+        assert page.evaluate("heard") == 1
+
+
+def test_who_hears_a_page_is_told_that_a_study_has_failed(busy_page: int, node: Receiver, chromium: Browser) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}") as page:
+        for number, (path, words) in enumerate((("/", "failed: {}"), ("/destinations", "RIS ris: {} failed")), 1):
+            page.goto(path)
+            expect(page.get_by_role("status")).to_have_text("")
+            with node.sessions.begin() as session:
+                job = add_job(session, add_study(session, state=StudyState.COMPLETE), state=JobState.FAILED)
+                add_delivery(session, add_report(session, job), destination="ris", state=DeliveryState.FAILED)
+            expect(page.get_by_role("status")).to_contain_text(words.format(number + 1))
 
 
 def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
