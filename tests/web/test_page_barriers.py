@@ -3,6 +3,8 @@
 Contrast and what is cut off at 200 % are looked for by `look`, on every page.
 """
 
+from datetime import timedelta
+
 from browsers import NARROW, tab
 from doubles import NOON
 from page_browser import logged_in
@@ -43,7 +45,10 @@ _COUNT_NEWS = """() => {
 
 
 def _is_renewed(answer: Response) -> bool:
-    return "?change=" in answer.url and answer.status == 200
+    return "change=" in answer.url and answer.status == 200
+
+
+_SHOWN_MS = 500  # of an answer that has come
 
 
 def test_every_page_can_be_heard_and_told_what_to_click(busy_page: int, node: Receiver, chromium: Browser) -> None:
@@ -96,6 +101,20 @@ def test_who_hears_a_page_is_told_that_a_study_has_failed(busy_page: int, node: 
                 job = add_job(session, add_study(session, state=StudyState.COMPLETE), state=JobState.FAILED)
                 add_delivery(session, add_report(session, job), destination="ris", state=DeliveryState.FAILED)
             expect(page.get_by_role("status")).to_contain_text(words.format(number + 1))
+
+
+def test_who_presses_slowly_gets_where_the_press_began(busy_page: int, node: Receiver, chromium: Browser) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}") as page:
+        page.goto("/")
+        page.locator("#study-1").hover()
+        page.mouse.down()
+        with page.expect_response(_is_renewed), node.sessions.begin() as session:
+            add_study(session, last_received_at=NOON + timedelta(hours=1))  # it will stand where the pointer is
+        page.wait_for_timeout(_SHOWN_MS)
+        page.mouse.up()
+        page.wait_for_url("**/studies/1")
+        page.go_back()
+        expect(page.locator("tbody tr")).to_have_count(2)
 
 
 def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
