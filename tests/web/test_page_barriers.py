@@ -5,7 +5,7 @@ Contrast and what is cut off at 200 % are looked for by `look`, on every page.
 
 from datetime import timedelta
 
-from browsers import NARROW, tab
+from browsers import NARROW, NARROWEST, tab
 from doubles import NOON
 from page_browser import logged_in
 from page_routes import PAGES, address
@@ -115,6 +115,18 @@ def test_who_presses_slowly_gets_where_the_press_began(busy_page: int, node: Rec
         page.wait_for_url("**/studies/1")
         page.go_back()
         expect(page.locator("tbody tr")).to_have_count(2)
+
+
+def test_what_may_be_old_is_said_wherever_one_reads_and_can_still_be_read(busy_page: int, chromium: Browser) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}", "viewer") as page:
+        page.set_viewport_size(NARROWEST)  # type: ignore[arg-type]
+        page.goto("/studies/1")
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        page.context.set_offline(True)
+        expect(page.get_by_text("What you see may be old")).to_be_in_viewport(ratio=1)
+        expect(page.locator("main")).to_have_css("opacity", "1")  # fainter, and small words could not be read
+        page.context.set_offline(False)
+        page.goto("/login")
 
 
 def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
