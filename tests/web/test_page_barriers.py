@@ -5,7 +5,7 @@ Contrast and what is cut off at 200 % are looked for by `look`, on every page.
 
 from datetime import timedelta
 
-from browsers import NARROW, NARROWEST, tab
+from browsers import NARROW, NARROWEST, log_in, tab
 from doubles import NOON
 from page_browser import logged_in
 from page_routes import PAGES, address
@@ -127,6 +127,19 @@ def test_what_may_be_old_is_said_wherever_one_reads_and_can_still_be_read(busy_p
         expect(page.locator("main")).to_have_css("opacity", "1")  # fainter, and small words could not be read
         page.context.set_offline(False)
         page.goto("/login")
+
+
+def test_without_scripts_a_page_says_that_it_does_not_renew_itself(busy_page: int, chromium: Browser) -> None:
+    context = chromium.new_context(base_url=f"http://127.0.0.1:{busy_page}", java_script_enabled=False)
+    page = context.new_page()
+    log_in(page, "operator")
+    for path in ("/", "/studies/1", "/destinations", "/status", "/setup"):
+        page.goto(path)
+        expect(page.locator("noscript p")).to_be_visible()
+    page.goto("/studies/1")
+    page.get_by_role("button", name="Seen, leave it").click()
+    expect(page.locator(".verbs .chip")).to_have_text("seen")
+    context.close()
 
 
 def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
