@@ -5,16 +5,17 @@ Contrast and what is cut off at 200 % are looked for by `look`, on every page.
 
 from datetime import timedelta
 
+from agreements import compared
 from browsers import NARROW, NARROWEST, log_in, tab
 from doubles import NOON
 from page_browser import logged_in
 from page_routes import PAGES, address
-from playwright.sync_api import Browser, Response, expect
+from playwright.sync_api import Browser, Locator, Response, expect
 from rows import add_delivery, add_job, add_report, add_study, receive
 
 from dicom_node.access.users import admit, disable_user
 from dicom_node.lifecycle import note
-from dicom_node.models import Access, Study
+from dicom_node.models import Access, Report, Study
 from dicom_node.receive.intake import Receiver
 from dicom_node.states import DeliveryState, JobState, StudyState
 
@@ -49,6 +50,10 @@ def _is_renewed(answer: Response) -> bool:
 
 
 _SHOWN_MS = 500  # of an answer that has come
+
+
+def _style(place: Locator, name: str, of: str = "") -> str:
+    return str(place.evaluate("(each, [name, of]) => getComputedStyle(each, of)[name]", [name, of]))
 
 
 def test_every_page_can_be_heard_and_told_what_to_click(busy_page: int, node: Receiver, chromium: Browser) -> None:
@@ -140,6 +145,24 @@ def test_without_scripts_a_page_says_that_it_does_not_renew_itself(busy_page: in
     page.get_by_role("button", name="Seen, leave it").click()
     expect(page.locator(".verbs .chip")).to_have_text("seen")
     context.close()
+
+
+def test_in_the_colours_of_the_reader_nothing_is_said_by_ours_alone(
+    busy_page: int, node: Receiver, chromium: Browser
+) -> None:
+    with node.sessions.begin() as session:
+        compared(session, session.get_one(Report, 1), {"Nodule": ("present", "", "absent", "")})
+    with tab(chromium, f"http://127.0.0.1:{busy_page}") as page:
+        page.emulate_media(forced_colors="active")
+        page.goto("/")
+        for place in (".pages-of-node", ".filters"):
+            lines = [_style(each, "textDecorationLine") for each in page.locator(f"{place} a").all()]
+            assert (lines[0], {*lines[1:]}) == ("underline", {"none"}), place
+        page.goto("/studies/1")
+        assert _style(page.locator(".banner b").first, "borderTopStyle") == "solid"
+        page.goto("/agreement")
+        swatches = {_style(each, "backgroundColor", "::before") for each in page.locator(".outcomes span").all()}
+        assert len(swatches) == 4
 
 
 def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
