@@ -165,5 +165,20 @@ def test_in_the_colours_of_the_reader_nothing_is_said_by_ours_alone(
         assert len(swatches) == 4
 
 
+def test_a_study_on_paper_is_what_is_known_of_it_and_nothing_to_click(
+    busy_page: int, node: Receiver, chromium: Browser
+) -> None:
+    with tab(chromium, f"http://127.0.0.1:{busy_page}") as page:
+        page.goto("/studies/1")
+        page.emulate_media(media="print", color_scheme="dark")
+        for each in page.locator("nav, button, .button, .who").all():
+            expect(each).to_be_hidden()
+        for words in ("Preliminary, not reviewed", "CANARY-ID", "failed", "Research use only"):
+            expect(page.get_by_text(words).first).to_be_visible()
+        assert _style(page.locator("body"), "backgroundColor") == "rgb(255, 255, 255)"
+        assert _style(page.locator(".banner b").first, "borderTopStyle") == "solid"
+        assert _style(page.locator("mark").first, "printColorAdjust") == "exact"
+
+
 def test_who_is_refused_is_told_under_a_heading(busy_page: int) -> None:
     assert logged_in(busy_page).get("/studies/99").text.count("<h1>") == 1
