@@ -108,6 +108,24 @@ def test_who_hears_a_page_is_told_that_a_study_has_failed(busy_page: int, node: 
             expect(page.get_by_role("status")).to_contain_text(words.format(number + 1))
 
 
+def test_what_is_marked_on_a_page_stays_marked_while_other_studies_change(
+    busy_page: int, node: Receiver, chromium: Browser
+) -> None:
+    with node.sessions.begin() as session:
+        other = add_study(session)
+    with tab(chromium, f"http://127.0.0.1:{busy_page}") as page:
+        page.goto("/studies/1")
+        page.evaluate("getSelection().selectAllChildren(document.querySelector('.facts'))")
+        with page.expect_response(_is_renewed), node.sessions.begin() as session:
+            note(session, session.get_one(Study, other.id), NOON, "something")
+        with page.expect_response(lambda answer: "change=" in answer.url and answer.status == 204):
+            pass  # it knows of that change
+        assert "CANARY-ID" in page.evaluate("getSelection().toString()")
+        with node.sessions.begin() as session:
+            note(session, session.get_one(Study, 1), NOON, "something else")
+        expect(page.locator(".timeline")).to_contain_text("something else")
+
+
 def test_who_presses_slowly_gets_where_the_press_began(busy_page: int, node: Receiver, chromium: Browser) -> None:
     with tab(chromium, f"http://127.0.0.1:{busy_page}") as page:
         page.goto("/")

@@ -7,11 +7,21 @@ for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"])
 const mark = (isAway) => document.documentElement.classList.toggle("away", isAway);
 addEventListener("htmx:sendError", () => mark(true));
 addEventListener("htmx:responseError", () => mark(true));
-addEventListener("htmx:beforeSwap", (event) => { mark(false); event.detail.shouldSwap &&= !isPressed; });
+// What is as it was is left alone: what somebody has marked, and where a screen reader reads, would be gone.
+const live = () => document.getElementById("live");
+let shown = live()?.innerHTML;
+addEventListener("htmx:beforeSwap", (event) => {
+  mark(false);
+  const fresh = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").getElementById("live");
+  if (fresh?.innerHTML === shown) live().setAttribute("hx-get", fresh.getAttribute("hx-get"));
+  event.detail.shouldSwap &&= !isPressed && fresh?.innerHTML !== shown;
+  if (event.detail.shouldSwap) shown = fresh?.innerHTML;
+});
+addEventListener("htmx:configRequest", (event) => { event.detail.path = event.detail.elt.getAttribute("hx-get"); });
 addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) mark(false); });
 // Once, and no more of it than that: of a live region that renews itself all would be read out again and again.
 const news = document.getElementById("news");
-const newest = () => document.getElementById("live")?.dataset.news ?? "";
+const newest = () => live()?.dataset.news ?? "";
 let told = newest();
 addEventListener("htmx:afterSwap", () => { if (newest() !== told) news.textContent = told = newest(); });
 const tell = (image) => { image.alt = image.dataset.failed ?? image.alt; };
