@@ -58,10 +58,12 @@ def make_router(page: Page) -> APIRouter:
     return router
 
 
-def _people(page: Page, visitor: Visitor, said: str = "", status: int = 200) -> Response:
+def _people(page: Page, visitor: Visitor, said: str = "", status: int = 200, typed: Form | None = None) -> Response:
+    """typed: into the form for somebody new; a password is typed again."""
     with page.receiver.sessions() as session:
         users = list_users(session)
     values = {"visitor": visitor, "users": users, "roles": list(Access), "said": said, "provider": page.provider}
+    values["typed"] = typed or {}
     return page.templates.render("people.html", values, status)
 
 
@@ -74,7 +76,7 @@ def _change(page: Page, request: Request, form: Form, change: Change, *, hashes:
         with page.receiver.sessions.begin() as session:
             change(session, form)
     except Permanent as error:
-        return _people(page, visitor, f"Nothing was changed: {error}.", 409)
+        return _people(page, visitor, f"Nothing was changed: {error}.", 409, form if "role" in form else None)
     page.trail.changed_user(visitor.person, form.get("name", ""))
     return to("/people")
 

@@ -128,3 +128,12 @@ def test_what_cannot_be_changed_is_said(verb: str, fields: dict[str, str], words
     admin = logged_in(page, "admin")
     shown = admin.post(f"/people/{verb}", csrf=admin.get("/people").csrf, **fields)
     assert (shown.status, words in shown.text) == (409, True)
+
+
+def test_who_lets_somebody_in_by_a_name_that_will_not_do_need_not_choose_the_role_again(page: int) -> None:
+    admin = logged_in(page, "admin")
+    fields = {"csrf": admin.get("/people").csrf, "name": "anna berta", "role": "operator", "password": PASSWORD}
+    shown = admin.post("/people/add", **fields).text
+    assert 'name="name" value="anna berta"' in shown
+    assert "<option selected>operator</option>" in shown
+    assert PASSWORD not in shown
