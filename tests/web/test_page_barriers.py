@@ -3,6 +3,7 @@
 Contrast and what is cut off at 200 % are looked for by `look`, on every page.
 """
 
+import re
 from datetime import timedelta
 
 from agreements import compared
@@ -106,6 +107,9 @@ def test_who_hears_a_page_is_told_that_a_study_has_failed(busy_page: int, node: 
                 job = add_job(session, add_study(session, state=StudyState.COMPLETE), state=JobState.FAILED)
                 add_delivery(session, add_report(session, job), destination="ris", state=DeliveryState.FAILED)
             expect(page.get_by_role("status")).to_contain_text(words.format(number + 1))
+        for path, words in (("/status", "Not well: .*relay: does not run"), ("/setup", "To do: PACS pacs answers, ")):
+            page.goto(path)
+            expect(page.locator("#live")).to_have_attribute("data-news", re.compile(words))
 
 
 def test_what_is_marked_on_a_page_stays_marked_while_other_studies_change(
