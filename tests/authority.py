@@ -14,6 +14,8 @@ EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 RSA_2048, RSA_1024 = ("-newkey", "rsa:2048"), ("-newkey", "rsa:1024")
 _CONFIGURATION = "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=1\n"
 
+_EXTENSIONS = "subjectAltName=IP:127.0.0.1,DNS:localhost\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+
 
 class Authority:
     """One authority; all its files lie in one folder, under the name of whom they are for."""
@@ -21,7 +23,8 @@ class Authority:
     def __init__(self, folder: Path, name: str = "Test CA") -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._openssl("req", "-x509", *EC, "-noenc", "-days", "30", "-subj", f"/CN={name}", *_out("ca"))
+        may_sign = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # RFC 5280: Python 3.13 asks for it
+        self._openssl("req", "-x509", *EC, "-noenc", "-days", "30", "-subj", f"/CN={name}", *may_sign, *_out("ca"))
 
     @property
     def certificate(self) -> Path:
@@ -29,7 +32,7 @@ class Authority:
 
     def issue(self, name: str, *, key: tuple[str, ...] = EC, days: int = 30) -> Tls:
         """A certificate for 127.0.0.1 that ends after so many days; a negative number: it has ended."""
-        (self.folder / "extensions").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        (self.folder / "extensions").write_text(_EXTENSIONS)
         self._openssl("req", "-new", *key, "-noenc", "-subj", f"/CN={name}", *_out(name, kind="csr"))
         signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-days", str(days), "-extfile", "extensions")
         self._openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")

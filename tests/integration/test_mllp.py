@@ -247,6 +247,7 @@ def test_missing_certificate_is_found_when_the_sender_is_made(tmp_path: Path) ->
         sender(2575, tls=nowhere)
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # python-hl7, since Python 3.12
 def test_python_hl7_takes_the_message() -> None:
     with python_hl7_server() as (port, texts):
         acks = [sender(port).send(oru_payload()) for _ in range(2)]
