@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dicom_node.errors import EngineLost
 from workers.llavarad.config import LanguageConfig, ModelConfig, VisionConfig
 from workers.llavarad.decoder import Decoder, Written
 from workers.llavarad.model import LlavaRad
@@ -137,9 +138,19 @@ def test_a_text_that_went_wrong_leaves_nothing_to_the_next() -> None:
     model = _model(_config())
     expected = _write(model).ids
 
-    model.write(_image() * torch.nan, BEFORE, AFTER, max_new_tokens=TOKENS)
+    with pytest.raises(EngineLost, match="not finite"):
+        model.write(_image() * torch.nan, BEFORE, AFTER, max_new_tokens=TOKENS)
 
     assert _write(model).ids == expected
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_words_that_no_number_chose_are_no_draft(number: float) -> None:
+    model = _model(_config())
+    model.language_model.lm_head.weight[7, 0] = number  # what attention sees is sound
+
+    with pytest.raises(EngineLost, match="not finite"):
+        _write(model)
 
 
 def test_what_does_not_fit_is_refused() -> None:

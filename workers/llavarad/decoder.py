@@ -13,6 +13,8 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
+from dicom_node.errors import EngineLost
+
 _RUNS_BEFORE_RECORDING = 2  # what libraries make when first used must be there
 
 
@@ -43,20 +45,27 @@ class Decoder:
         # What a step reads and advances: the newest token and its place.
         self._token = torch.zeros(1, dtype=torch.long, device=device)
         self._place = torch.zeros(1, dtype=torch.long, device=device)
+        self._largest = torch.zeros(1, dtype=self._head.dtype, device=device)  # logits of all steps, added up
         self._graph = self._record() if device.type == "cuda" else None
 
     @torch.inference_mode()
     def write(self, prompt: Tensor, last_id: int, *, eos_id: int, max_new_tokens: int) -> Written:
-        """Continue a prompt, (1, length, hidden) and its last id, until the end mark or the limit."""
+        """Continue a prompt, (1, length, hidden) and its last id, until the end mark or the limit.
+
+        Raises EngineLost where what was computed is no number: neither the text nor the memory can be trusted.
+        """
         start = prompt.shape[1]
         if start + max_new_tokens > self.room:
             raise ValueError(f"no room for {start} tokens and {max_new_tokens} after them: {self.room}")
         self._read(prompt)
         self._token.fill_(last_id)
         self._place.fill_(start)
+        self._largest.zero_()
         ids: list[int] = []
         while len(ids) < max_new_tokens and (newest := self._step()) != eos_id:
             ids.append(newest)
+        if not bool(self._largest.isfinite()):
+            raise EngineLost("the model computed numbers that are not finite")
         return Written(ids, self._look(start, len(ids)))
 
     def _read(self, prompt: Tensor) -> None:
@@ -79,7 +88,9 @@ class Decoder:
         mask = hidden.new_zeros(self.room).masked_fill_(is_future, -torch.inf)[None, None, None]
         for layer in self._layers:
             hidden = layer.run(hidden, self._place, cos, sin, mask)
-        self._token.copy_(functional.linear(_normed(self._llama.norm, hidden), self._head).argmax(-1))
+        logits = functional.linear(_normed(self._llama.norm, hidden), self._head)
+        self._largest.add_(logits.amax(-1))
+        self._token.copy_(logits.argmax(-1))
         self._place.add_(1)
 
     def _rotation(self, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,8 +80,6 @@ class Engine:
             before, after = self._prompt(indication)
             image = torch.from_numpy(prepared.tensor).unsqueeze(0)
             written = self._model.write(image, before, after, max_new_tokens=self._max_new_tokens)
-            if not bool(torch.isfinite(written.looked).all()):
-                raise EngineLost("the model computed numbers that are not finite")  # its memory cannot be trusted
             seconds = monotonic() - started
         text = self._tokenizer.text(written.ids)
         if not text:
