@@ -106,7 +106,7 @@ class Engine:
             self._model.make_room(before, after, max_new_tokens=self._max_new_tokens)
             logits = self._model(grey_image(self._model.config), before, after, last=1)
         if not bool(torch.isfinite(logits).all()):
-            raise BadCheckpoint("the model computes numbers that are not finite: its weights are damaged")
+            raise BadCheckpoint("the model computes numbers that are not finite: weights or processor are damaged")
 
 
 def _choose(device: Device, config: ModelConfig) -> torch.device:
