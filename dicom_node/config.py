@@ -293,6 +293,11 @@ class Settings(BaseSettings):
         return (*objects, *((each.name, DeliveryKind.ORU) for each in self.ris))
 
     @property
+    def longest_drafting_s(self) -> float:
+        """From a job's claim to its draft: its thread waits in line for the model, which may have to be stopped."""
+        return self.inference_timeout_s * (self.inference_threads + 1)
+
+    @property
     def committing(self) -> frozenset[str]:
         """The destinations that are asked to commit what they were sent."""
         return frozenset(each.name for each in self.pacs if each.commitment)

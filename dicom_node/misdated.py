@@ -31,7 +31,7 @@ def shorten_leases(sessions: Sessions, settings: Settings, now: datetime, kind: 
 
     Not at once: whoever works on the row may have that clock.
     """
-    longest = now + _A_DAY + timedelta(seconds=settings.inference_timeout_s * (settings.inference_threads + 1))
+    longest = now + _A_DAY + timedelta(seconds=settings.longest_drafting_s)
     too_long = (col(kind.state) == WORKING[kind], col(kind.lease_until) > longest)
     with sessions() as session:
         if session.exec(select(kind.id).where(*too_long).limit(1)).first() is None:

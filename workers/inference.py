@@ -113,7 +113,7 @@ def _claim(reader: Reader, job_id: int | None) -> Job | None:
         return None
     only = () if job_id is None else (col(Job.id) == job_id,)
     conditions = (*only, *ready(reader.settings))
-    lease_s = reader.settings.inference_timeout_s * (reader.settings.inference_threads + 1) + _LEASE_MARGIN_S
+    lease_s = reader.settings.longest_drafting_s + _LEASE_MARGIN_S
     with reader.sessions.begin() as session:
         # A job that was rung for is waited for: the sweep may still hold it to note the ring, and rings but once.
         return claim(session, Job, *conditions, now=reader.clock(), lease_s=lease_s, skip_locked=job_id is None)

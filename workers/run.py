@@ -83,7 +83,7 @@ def _serve(reader: Reader, stop: threading.Event, pulse: Pulse) -> None:
 
 def _serve_table(reader: Reader, stop: threading.Event, pulse: Pulse) -> None:
     """Without a broker: several threads claim from the job table, and wait in line for the model."""
-    settings, threads = reader.settings, range(reader.settings.inference_threads)
-    longest_s = settings.inference_timeout_s * (len(threads) + 1) + _LONGEST_DECODE_S + settings.poll_interval_s
-    works = {f"reader-{each}": partial(infer, reader) for each in threads}
+    settings = reader.settings
+    longest_s = settings.longest_drafting_s + _LONGEST_DECODE_S + settings.poll_interval_s
+    works = {f"reader-{each}": partial(infer, reader) for each in range(settings.inference_threads)}
     together(settings.poll_interval_s, stop, works, partial(pulse.beat, longest_s=longest_s))
